@@ -3,10 +3,11 @@
 
 /* Byte streams over TCP or unix sockets on a libuv loop, with mutual TLS where a context is given.
  *
- * TLS is OpenSSL with memory BIOs, TLS 1.3 only, both sides verified.  TCP_NODELAY is always set and
- * TCP_USER_TIMEOUT where asked, so that a dead peer does not wait for TCP's back-off.
- * All calls and callbacks on the loop's thread.  No callback runs before the call that started it has
- * returned.  After stream_close nothing but on_closed is called; the stream is freed right after it.
+ * TLS is OpenSSL with memory BIOs, TLS 1.3 only, both sides verified.  TCP_NODELAY is always set
+ * and TCP_USER_TIMEOUT where asked, so that a dead peer does not wait for TCP's back-off. All calls
+ * and callbacks on the loop's thread.  No callback runs before the call that started it has
+ * returned.  After stream_close nothing but on_closed is called; the stream is freed right after
+ * it.
  */
 
 #include <uv.h>
@@ -27,12 +28,18 @@ struct stream_peer {
     char role[64];
     char name[128];
     char cluster[40]; /* from the URI SAN "picket:CLUSTER-UUID", empty if there is none */
+    bool local;       /* a unix socket; then uid and pid are the peer's (SO_PEERCRED) */
+    uint32_t uid;
+    int32_t pid;
 };
 
-/* Load PEM files.  `cluster` is the cluster id that peers must carry in their URI SAN (NULL: any that
- * the CA signed). */
+/* Load PEM files.  `cluster` is the cluster id that peers must carry in their URI SAN (NULL: any
+ * that the CA signed). */
 int tls_ctx_load(const char *cert_file, const char *key_file, const char *ca_file,
                  const char *cluster, struct tls_ctx **ret, struct err *err) ERR_USED;
+/* The same from PEM texts; `what` names them in messages (a file name). */
+int tls_ctx_load_pem(const char *what, const char *cert, const char *key, const char *ca,
+                     const char *cluster, struct tls_ctx **ret, struct err *err) ERR_USED;
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *t);
 void tls_ctx_unref(struct tls_ctx *t); /* NULL is fine */
 
@@ -63,7 +70,8 @@ int stream_connect(uv_loop_t *loop, const char *address, const struct stream_opt
                    const struct stream_cbs *cbs, void *data, struct stream **ret,
                    struct err *err) ERR_USED;
 
-/* The copied bytes are sent in order.  ERR_LIMIT when the queue is full, ERR_CANCELED when closed. */
+/* The copied bytes are sent in order.  ERR_LIMIT when the queue is full, ERR_CANCELED when closed.
+ */
 int stream_write(struct stream *s, const void *data, size_t len, struct err *err);
 size_t stream_queued(const struct stream *s);
 /* Send what is queued, then close; without `flush` close at once. */
@@ -76,7 +84,8 @@ void stream_set_data(struct stream *s, void *data);
 void stream_set_cbs(struct stream *s, const struct stream_cbs *cbs); /* for an accepted stream */
 
 /* Accept connections.  on_accept gets streams that are open and verified; it must set callbacks and
- * data before it returns.  A peer that fails the handshake is logged with the reason and dropped. */
+ * data before it returns.  A peer that fails the handshake is logged with the reason and dropped.
+ */
 int listener_open(uv_loop_t *loop, const char *address, const struct stream_opts *opts,
                   void (*on_accept)(struct listener *l, struct stream *s), void *data,
                   struct listener **ret, struct err *err) ERR_USED;
