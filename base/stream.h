@@ -63,6 +63,7 @@ struct stream_opts {
     uint64_t connect_ms;      /* deadline for connect and handshake together */
     unsigned user_timeout_ms; /* TCP_USER_TIMEOUT, 0: leave it */
     size_t max_queue;         /* unsent bytes above which stream_write refuses; 0: 64 MiB */
+    size_t low_mark;          /* on_drain when fewer are left again; 0: a quarter, at most 1 MiB */
 };
 
 /* `address` is "A.B.C.D:PORT", "[v6]:PORT" or "unix:PATH"; names are not resolved. */
