@@ -32,6 +32,8 @@
     X(PLACE_WAITING_FOR_VM, "WaitingForVM")           /* startAfter does not hold yet */           \
     X(PLACE_DEPENDENCY_CYCLE, "DependencyCycle")      /* startAfter leads back to itself */        \
     X(PLACE_WAITING_FOR_FENCING, "WaitingForFencing") /* a host not Live holds its lock */         \
+    X(PLACE_WAITING_FOR_HOST, "WaitingForHost")       /* ha.policy Never, and its host is gone */  \
+    X(PLACE_QUARANTINED, "LockQuarantined") /* restored lock: who holds it is not known */         \
     X(PLACE_WAITING_FOR_PREEMPTION, "WaitingForPreemption") /* others have to stop first */        \
     X(PLACE_NO_CAPACITY, "NoCapacity")          /* would suit, but memory or CPUs are used up */   \
     X(PLACE_NO_SUITABLE_HOST, "NoSuitableHost") /* no host would do even if it were empty */       \
@@ -69,8 +71,7 @@ const char *place_reason_name(enum place_reason r);
 enum place_host_state {
     PLACE_HOST_READY,       /* Live incarnation with a lease, takes virtual machines */
     PLACE_HOST_CORDONED,    /* Live; what runs there stays, nothing new comes */
-    PLACE_HOST_MAINTENANCE, /* Live; what runs there shall leave (maintenance, failed NetworkCheck)
-                             */
+    PLACE_HOST_MAINTENANCE, /* Live; what runs there shall leave (also: NetworkCheck failed) */
     PLACE_HOST_SUSPECT,     /* Lost or Fencing: its locks are held, nothing may be taken over yet */
     PLACE_HOST_DOWN,        /* Fenced, never registered, or no capacity known: holds nothing */
 };
@@ -124,9 +125,9 @@ struct place_vm {
     bool wanted;                  /* runPolicy Running or Paused, not being deleted */
     bool held; /* `current` owns its lock or is seen running it: it is there, whatever we like */
     bool hold; /* leave it as it is (spec.paused) */
-    bool preemptible;      /* may be stopped for a higher priority (ha.policy BestEffort) */
-    bool migratable;       /* live migration is possible */
-    uint32_t current;      /* lock owner, else the assigned host; PLACE_NONE */
+    bool preemptible; /* may be stopped for a higher priority (ha.policy BestEffort) */
+    bool migratable;  /* live migration is possible */
+    uint32_t current; /* lock owner, else the assigned host; PLACE_NONE (with held: quarantined) */
     uint32_t migrating_to; /* the peer of a running migration; PLACE_NONE */
 
     const uint32_t *hosts; /* spec.placement.hosts: only these, if there are any */
@@ -191,7 +192,8 @@ enum place_action {
 struct place_reject {
     uint32_t host;
     enum place_reason reason;
-    uint32_t ref;  /* rule, resource or virtual machine that the reason is about; PLACE_NONE */
+    uint32_t ref;  /* rule or resource that the reason is about; PLACE_NONE */
+    uint32_t vm;   /* Together, Apart: somebody in the way; PLACE_NONE: not known by name */
     uint64_t need; /* bytes or vCPUs */
     uint64_t free;
 };
@@ -206,17 +208,23 @@ struct place_result {
     size_t n_rejects;
 };
 
+struct place_load {
+    uint64_t memory;
+    uint64_t vcpus;
+};
+
 struct place_plan {
     const struct place_input *in;
-    const struct place_result *vms; /* one each of in->vms, same index */
-    const uint32_t *order;          /* indices of in->vms in the order of decision */
-    const uint32_t *host_order;     /* indices of in->hosts by name */
-    uint64_t *used_memory;          /* by host, with what is reserved for moves */
-    uint64_t *used_cpus;
-    size_t n_assigned; /* wanted ones with a host */
-    size_t n_unplaced; /* wanted ones without */
-    size_t n_moves;    /* PLACE_MIGRATE */
-    size_t n_stops;    /* PLACE_STOP */
+    const struct place_result *vms;  /* one each of in->vms, same index */
+    const uint32_t *order;           /* indices of in->vms in the order of decision */
+    const uint32_t *host_order;      /* indices of in->hosts by name */
+    const struct place_load *before; /* by host: what runs there now */
+    const struct place_load *used;   /* by host: with what is reserved, sources of moves included */
+    const struct place_load *after;  /* by host: when all moves and stops are done */
+    size_t n_assigned;               /* wanted ones with a host */
+    size_t n_unplaced;               /* wanted ones without */
+    size_t n_moves;                  /* PLACE_MIGRATE */
+    size_t n_stops;                  /* PLACE_STOP */
 };
 
 /* Decide for all virtual machines in one pass.  Never fails: input that contradicts itself gives
