@@ -1,0 +1,469 @@
+#include "cmd/picketd/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/ctl.h"
+#include "cmd/picketd/exec.h"
+#include "cmd/picketd/lease.h"
+#include "cmd/picketd/object.h"
+#include "cmd/picketd/rest.h"
+#include "cmd/picketd/seal.h"
+
+#define RETRY_MS 40U
+
+/* A command on its way: submitted, perhaps repeated, answered once. */
+struct node_op {
+    struct rep_req req; /* first: comes back from rep */
+    struct node *node;
+    struct buf cmd;
+    node_cb *cb;
+    void *data;
+    uint64_t deadline_ms;
+    uint64_t seq; /* 0: without a session */
+    uv_timer_t timer;
+    struct err last;
+    bool done;
+};
+
+bool node_leads(const struct node *n)
+{
+    return rep_role(n->rep) == REP_LEADER && rep_lead_ready(n->rep);
+}
+
+/* --- the state machine behind rep -------------------------------------------------------------- */
+
+static void fsm_apply(void *ctx, uint64_t index, uint64_t term, uint64_t leader_ms,
+                      const struct rep_cmd *cmds, size_t n_cmds, struct buf *results)
+{
+    struct node *n = ctx;
+
+    for (size_t i = 0; i < n_cmds; i++) {
+        store_apply(n->store, index, term, leader_ms, cmds[i].data, cmds[i].len, &results[i]);
+    }
+}
+
+static void *fsm_snap_begin(void *ctx)
+{
+    struct node *n = ctx;
+
+    return store_snap_begin(n->store);
+}
+
+static int fsm_put(void *ctx, const void *data, size_t len, struct err *err)
+{
+    struct rep_sink *sink = ctx;
+
+    return sink->write(sink, data, len, err);
+}
+
+static int fsm_snap_write(void *ctx, void *snap, struct rep_sink *sink, struct err *err)
+{
+    (void)ctx;
+    return store_snap_write(snap, fsm_put, sink, err);
+}
+
+static void fsm_snap_end(void *ctx, void *snap)
+{
+    (void)ctx;
+    store_snap_end(snap);
+}
+
+static int fsm_get(void *ctx, void *data, size_t len, struct err *err)
+{
+    struct rep_source *source = ctx;
+
+    return source->read(source, data, len, err);
+}
+
+static int fsm_restore(void *ctx, struct rep_source *source, struct err *err)
+{
+    struct node *n = ctx;
+
+    return store_restore(n->store, fsm_get, source, err);
+}
+
+static uint64_t fsm_hash(void *ctx)
+{
+    struct node *n = ctx;
+
+    return store_hash(n->store);
+}
+
+/* --- commands ---------------------------------------------------------------------------------- */
+
+static void op_free(uv_handle_t *h)
+{
+    struct node_op *op = h->data;
+
+    buf_done(&op->cmd);
+    free(op);
+}
+
+static void op_finish(struct node_op *op, const struct err *err, const struct cmd_answer *ans)
+{
+    CHECK(!op->done);
+    op->done = true;
+    op->cb(op->data, err, ans);
+    uv_close((uv_handle_t *)&op->timer, op_free);
+}
+
+static void op_send(struct node_op *op);
+
+static void op_retry(uv_timer_t *t)
+{
+    op_send(t->data);
+}
+
+static bool op_may_retry(const struct node_op *op, const struct err *err)
+{
+    if (op->seq == 0 || clock_now_ms() >= op->deadline_ms) {
+        return false;
+    }
+    return err->code == ERR_UNKNOWN_OUTCOME || err->code == ERR_NOT_LEADER ||
+           err->code == ERR_NO_QUORUM || err->code == ERR_TIMEOUT || err->code == ERR_LIMIT;
+}
+
+static void op_fail(struct node_op *op, const struct err *err)
+{
+    /* Once an outcome was unknown it stays so until an answer says otherwise. */
+    if (op->last.code != ERR_UNKNOWN_OUTCOME) {
+        op->last = *err;
+    }
+    if (op_may_retry(op, err)) {
+        CHECK(uv_timer_start(&op->timer, op_retry, RETRY_MS, 0) == 0);
+        return;
+    }
+    op_finish(op, &op->last, NULL);
+}
+
+static void op_done(struct rep_req *req, const struct err *err, uint64_t index,
+                    const uint8_t *result, size_t len)
+{
+    struct node_op *op = CONTAINER_OF(req, struct node_op, req);
+    struct arena a = { 0 };
+    struct cmd_answer ans;
+    struct err e;
+
+    (void)index;
+    if (err != NULL) {
+        op_fail(op, err);
+        return;
+    }
+    if (cmd_answer_decode(result, len, &a, &ans, &e) != 0) {
+        op_finish(op, &e, NULL);
+    } else if (ans.code != 0) {
+        (void)err_set(&e, ans.code, "%s", ans.msg == NULL ? err_text(ans.code) : ans.msg);
+        op_finish(op, &e, NULL);
+    } else {
+        op_finish(op, NULL, &ans);
+    }
+    arena_done(&a);
+}
+
+static void op_send(struct node_op *op)
+{
+    uint64_t now = clock_now_ms();
+    uint64_t left = now < op->deadline_ms ? op->deadline_ms - now : 1;
+
+    rep_propose(op->node->rep, &op->req, op->cmd.data, op->cmd.len, left, op_done);
+}
+
+static void op_reject(uv_timer_t *t)
+{
+    struct node_op *op = t->data;
+
+    op_finish(op, &op->last, NULL);
+}
+
+void node_submit(struct node *n, struct cmd *cmd, bool once, node_cb *cb, void *data)
+{
+    struct node_op *op = OBJ_NEW(struct node_op);
+
+    op->node = n;
+    op->cb = cb;
+    op->data = data;
+    op->deadline_ms = clock_now_ms() + NODE_TIMEOUT_MS;
+    op->timer.data = op;
+    CHECK(uv_timer_init(n->loop, &op->timer) == 0);
+    if (once && n->session == 0) {
+        (void)err_set(&op->last, ERR_NO_QUORUM,
+                      "%s has no quorum yet: it has not been able to open its session",
+                      n->opts.name);
+        CHECK(uv_timer_start(&op->timer, op_reject, 0, 0) == 0);
+        return;
+    }
+    if (once) {
+        op->seq = ++n->next_seq;
+        cmd->session = n->session;
+        cmd->seq = op->seq;
+        cmd->ack = op->seq > 512 ? op->seq - 512 : 0;
+    }
+    if (cmd_encode(cmd, &op->cmd, &op->last) != 0) {
+        CHECK(uv_timer_start(&op->timer, op_reject, 0, 0) == 0);
+        return;
+    }
+    op_send(op);
+}
+
+struct node_rd {
+    struct rep_req req; /* first */
+    node_read_cb *cb;
+    void *data;
+};
+
+static void read_done(struct rep_req *req, const struct err *err)
+{
+    struct node_rd *r = CONTAINER_OF(req, struct node_rd, req);
+
+    r->cb(r->data, err);
+    free(r);
+}
+
+void node_read(struct node *n, node_read_cb *cb, void *data)
+{
+    struct node_rd *r = OBJ_NEW(struct node_rd);
+
+    r->cb = cb;
+    r->data = data;
+    rep_read(n->rep, &r->req, NODE_READ_MS, read_done);
+}
+
+json_t *node_object(struct node *n, const char *plural, const char *name, struct err *err)
+{
+    return object_read(n->store, plural, name, err);
+}
+
+/* --- this node's session ----------------------------------------------------------------------- */
+
+static void session_open(struct node *n);
+
+static void session_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct node *n = data;
+
+    n->session_opening = false;
+    if (err == NULL && ans->n_values > 0) {
+        n->session = ans->values[0];
+        lg_info("node", "session=%llu msg=\"session open\"", (unsigned long long)n->session);
+    } else {
+        lg_debug("node", "msg=\"session: %s\"", err == NULL ? "no value" : err->msg);
+    }
+}
+
+static void session_open(struct node *n)
+{
+    struct cmd c = { .op = CMD_SESSION_OPEN, .text = n->opts.name };
+
+    if (n->session != 0 || n->session_opening) {
+        return;
+    }
+    n->session_opening = true;
+    c.actor = (struct actor){ .role = ACTOR_EXECUTOR, .name = n->opts.name };
+    node_submit(n, &c, false, session_done, n);
+}
+
+static void init_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    (void)data;
+    (void)ans;
+    if (err != NULL && err->code != ERR_EXISTS) {
+        lg_warn("node", "msg=\"cluster init: %s\"", err->msg);
+    }
+}
+
+/* The first leader of an empty store writes down what the cluster is. */
+static void cluster_init(struct node *n, uint64_t term)
+{
+    struct cmd c = { .op = CMD_INIT, .text = n->opts.cluster, .number = 1, .number2 = n->opts.lab };
+
+    if (store_get_str(n->store, "s/cluster") != NULL) {
+        return;
+    }
+    c.actor = (struct actor){ .role = ACTOR_CONTROLLER, .name = n->opts.name, .term = term };
+    node_submit(n, &c, false, init_done, n);
+}
+
+/* --- events of rep ----------------------------------------------------------------------------- */
+
+static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leader)
+{
+    struct node *n = ctx;
+
+    if (leader == 0) {
+        n->quorate_since_ms = 0;
+    } else if (n->quorate_since_ms == 0) {
+        n->quorate_since_ms = clock_now_ms();
+    }
+    if (role != REP_LEADER) {
+        lease_table_stop(n->leases);
+        controller_stop(n->ctl);
+    }
+    lg_info("node", "role=%s term=%llu leader=%s",
+            role == REP_LEADER      ? "leader"
+            : role == REP_CANDIDATE ? "candidate"
+            : role == REP_FOLLOWER  ? "follower"
+                                    : "unavailable",
+            (unsigned long long)term, n->rep == NULL || leader == 0 ? "-" : rep_leader_name(n->rep));
+    CHECK(role != REP_UNAVAILABLE); /* crash-only: the log replays and we start again */
+}
+
+static void on_lead_ready(void *ctx, uint64_t term)
+{
+    struct node *n = ctx;
+
+    lg_info("node", "term=%llu msg=\"leading\"", (unsigned long long)term);
+    cluster_init(n, term);
+    lease_table_start(n->leases, term);
+    controller_start(n->ctl, term);
+}
+
+static void on_applied(void *ctx, uint64_t index)
+{
+    (void)ctx;
+    (void)index;
+}
+
+static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t kind,
+                    const uint8_t *data, size_t len, uint64_t call_id)
+{
+    struct node *n = ctx;
+    struct err e;
+
+    (void)from;
+    (void)from_name;
+    if (kind == NODE_CALL_LEASE) {
+        lease_table_call(n->leases, data, len, call_id);
+        return;
+    }
+    (void)err_set(&e, ERR_UNSUPPORTED, "unknown call %u: the peers differ in version", kind);
+    rep_reply(n->rep, call_id, &e, NULL, 0);
+}
+
+/* --- start ------------------------------------------------------------------------------------- */
+
+#define BOOT_MAX 16
+
+/* "1=node1@node1:7640,2=node2@node2:7640" */
+static int bootstrap_parse(char *text, struct rep_member *m, size_t *ret_n, struct err *err)
+{
+    char *save = NULL;
+    size_t n = 0;
+
+    for (char *p = strtok_r(text, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+        char *eq = strchr(p, '=');
+        char *at = eq == NULL ? NULL : strchr(eq, '@');
+
+        if (at == NULL || n == BOOT_MAX) {
+            return err_set(err, ERR_INVALID, "--bootstrap: \"%s\" is not ID=NAME@HOST:PORT", p);
+        }
+        *eq = 0;
+        *at = 0;
+        m[n] = (struct rep_member){ .name = eq + 1, .address = at + 1, .role = REP_VOTER };
+        if (!str_parse_u64(p, &m[n].id) || m[n].id == 0) {
+            return err_set(err, ERR_INVALID, "--bootstrap: \"%s\" is no member id (1, 2, ...)", p);
+        }
+        n++;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+/* Find our id, and write the first configuration into an empty folder. */
+static int node_bootstrap(struct node *n, const char *dir, struct err *err)
+{
+    struct rep_member m[BOOT_MAX];
+    char *text = mem_strdup(n->opts.bootstrap == NULL ? "" : n->opts.bootstrap);
+    size_t count = 0;
+    int rc = bootstrap_parse(text, m, &count, err);
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        n->id = str_eq(m[i].name, n->opts.name) ? m[i].id : n->id;
+    }
+    if (rc == 0 && n->id == 0) {
+        rc = err_set(err, ERR_INVALID, "--bootstrap does not name %s", n->opts.name);
+    }
+    if (rc == 0) {
+        rc = rep_bootstrap(dir, m, count, err);
+        rc = rc == ERR_EXISTS ? 0 : rc;
+    }
+    free(text);
+    return rc;
+}
+
+static void node_tick(uv_timer_t *t)
+{
+    struct node *n = t->data;
+
+    session_open(n);
+}
+
+static int node_open_rep(struct node *n, const char *dir, struct err *err)
+{
+    struct rep_params p = {
+        .loop = n->loop,
+        .dir = dir,
+        .id = n->id,
+        .name = n->opts.name,
+        .listen = n->opts.listen_peer,
+        .cluster = n->opts.cluster,
+        .tls = n->tls,
+        .heartbeat_ms = n->opts.heartbeat_ms == 0 ? 50 : n->opts.heartbeat_ms,
+        .election_ms = n->opts.election_ms == 0 ? 300 : n->opts.election_ms,
+        .fsm = { .ctx = n,
+                 .apply = fsm_apply,
+                 .snap_begin = fsm_snap_begin,
+                 .snap_write = fsm_snap_write,
+                 .snap_end = fsm_snap_end,
+                 .restore = fsm_restore,
+                 .hash = fsm_hash },
+        .events = { .ctx = n,
+                    .on_role = on_role,
+                    .on_lead_ready = on_lead_ready,
+                    .on_applied = on_applied,
+                    .on_call = on_call },
+    };
+
+    return rep_open(&p, &n->rep, err);
+}
+
+int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, struct err *err)
+{
+    static uv_timer_t tick;
+    struct http_server_opts so = { .on_request = rest_request, .ctx = n };
+    char *dir = mem_printf("%s/store", opts->data);
+    int rc;
+
+    *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms() };
+    n->store = store_new(NULL);
+    n->leases = lease_table_new(n);
+    n->ctl = controller_new(n);
+    rc = seal_load(n, err);
+    if (rc == 0 && opts->tls_cert != NULL) {
+        rc = tls_ctx_load(opts->tls_cert, opts->tls_key, opts->tls_ca, opts->cluster, &n->tls, err);
+    }
+    if (rc == 0) {
+        rc = node_bootstrap(n, dir, err);
+    }
+    if (rc == 0) {
+        rc = node_open_rep(n, dir, err);
+    }
+    if (rc == 0) {
+        n->exec = executor_new(n);
+        rc = http_server_new(loop, &so, &n->server, err);
+    }
+    if (rc == 0) {
+        rc = http_server_listen(n->server, opts->listen_api, n->tls, NULL, err);
+    }
+    if (rc == 0) {
+        tick.data = n;
+        CHECK(uv_timer_init(loop, &tick) == 0);
+        CHECK(uv_timer_start(&tick, node_tick, 50, 100) == 0);
+    }
+    free(dir);
+    return rc;
+}

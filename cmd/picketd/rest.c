@@ -1,0 +1,331 @@
+#include "cmd/picketd/rest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/manifest.h"
+#include "api/table.h"
+#include "base/clock.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "base/version.h"
+#include "cmd/picketd/auth.h"
+#include "cmd/picketd/change.h"
+
+#define PREFIX "/apis/" API_VERSION "/"
+
+void rest_free(struct rest *r)
+{
+    for (size_t i = 0; i < r->n_changes; i++) {
+        change_done(&r->changes[i]);
+    }
+    free(r->changes);
+    problems_done(&r->problems);
+    json_decref(r->body);
+    free(r);
+}
+
+/* Warnings of validation go out as Warning headers (RFC 7234 section 5.5), which kubectl prints. */
+static size_t warning_headers(const struct rest *r, struct http_header *dst, char text[][400], size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->problems.n && n < max; i++) {
+        const struct problem *p = &r->problems.items[i];
+
+        if (p->warning) {
+            (void)snprintf(text[n], sizeof(text[n]), "299 - \"%s%s%.300s\"", p->path,
+                           p->path[0] == 0 ? "" : ": ", p->message);
+            for (char *c = text[n] + 7; *c != 0 && c[1] != 0; c++) {
+                *c = *c == '"' || (unsigned char)*c < ' ' ? '\'' : *c;
+            }
+            dst[n] = (struct http_header){ .name = "Warning", .value = text[n] };
+            n++;
+        }
+    }
+    return n;
+}
+
+void rest_json(struct rest *r, int status, json_t *obj)
+{
+    struct http_header headers[8];
+    char text[8][400];
+    size_t n = warning_headers(r, headers, text, ARRAY_LEN(headers));
+    char *body = json_dumps(obj, JSON_COMPACT | JSON_ENCODE_ANY);
+
+    CHECK(body != NULL);
+    http_respond(r->req, status, "application/json", body, strlen(body), headers, n);
+    free(body);
+    json_decref(obj);
+    rest_free(r);
+}
+
+void rest_err(struct rest *r, const struct err *err)
+{
+    json_t *st = status_from_err(err, r->k == NULL ? NULL : r->k->plural,
+                                 r->name[0] == 0 ? NULL : r->name,
+                                 problems_bad(&r->problems) ? &r->problems : NULL);
+
+    rest_json(r, err_http(err->code), st);
+}
+
+static void read_then(void *data, const struct err *err)
+{
+    struct rest *r = data;
+
+    if (err != NULL) {
+        rest_err(r, err);
+        return;
+    }
+    r->after(r);
+}
+
+void rest_read_then(struct rest *r, void (*after)(struct rest *r))
+{
+    r->after = after;
+    node_read(r->node, read_then, r);
+}
+
+bool rest_wants_table(const struct rest *r)
+{
+    const char *accept = http_req_header(r->req, "accept");
+
+    return accept != NULL && strstr(accept, "as=Table") != NULL;
+}
+
+void rest_warn(struct rest *r, const char *text)
+{
+    problem_warn(&r->problems, "", "%s", text);
+}
+
+static json_t *body_yaml(const char *text, size_t len, struct err *err)
+{
+    struct manifest *m = NULL;
+    json_t *v = NULL;
+
+    if (manifest_parse(text, len, "body", &m, err) != 0) {
+        return NULL;
+    }
+    if (manifest_count(m) == 1) {
+        v = json_incref(manifest_doc(m, 0)->obj);
+    } else {
+        (void)err_set(err, ERR_BAD_REQUEST, "body: one document is expected, not %zu",
+                      manifest_count(m));
+    }
+    manifest_free(m);
+    return v;
+}
+
+bool rest_body(struct rest *r)
+{
+    const char *type = http_req_header(r->req, "content-type");
+    const char *text = (const char *)r->req->body;
+    struct err err;
+
+    if (r->req->len == 0) {
+        r->body = json_object();
+        return true;
+    }
+    if (type != NULL && strstr(type, "protobuf") != NULL) {
+        (void)err_set(&err, ERR_UNSUPPORTED, "body: protobuf is not supported, send JSON");
+    } else if (type != NULL && strstr(type, "yaml") != NULL && text[0] != '{') {
+        r->body = body_yaml(text, r->req->len, &err);
+    } else if (json_parse_strict(text, r->req->len, &r->body, &err) != 0) {
+        r->body = NULL;
+        err.code = ERR_BAD_REQUEST;
+    }
+    if (r->body == NULL) {
+        rest_err(r, &err);
+        return false;
+    }
+    return true;
+}
+
+/* --- routing ----------------------------------------------------------------------------------- */
+
+static void not_found(struct rest *r)
+{
+    struct err err;
+
+    (void)err_set(&err, ERR_NOT_FOUND, "the server could not find the requested resource %.200s",
+                  r->req->path);
+    rest_err(r, &err);
+}
+
+static void bad_method(struct rest *r)
+{
+    struct err err;
+
+    (void)err_set(&err, ERR_METHOD, "%.16s is not possible on %.200s", r->req->method, r->req->path);
+    rest_err(r, &err);
+}
+
+static bool truthy(const char *s)
+{
+    return s != NULL && (*s == 0 || str_eq(s, "true") || str_eq(s, "1"));
+}
+
+static void route_object(struct rest *r)
+{
+    const char *m = r->req->method;
+    bool read = str_eq(m, "GET") || str_eq(m, "HEAD");
+    bool status = str_eq(r->sub, "status");
+    struct err err;
+
+    if (auth_object(&r->req->peer, r->k, r->name, read ? AUTH_READ : status ? AUTH_STATUS : AUTH_WRITE,
+                    &err) != 0) {
+        rest_err(r, &err);
+    } else if (!read && r->k->read_only) {
+        (void)err_set(&err, ERR_METHOD, "%s are a view of what the cluster did; they cannot be written",
+                      r->k->plural);
+        rest_err(r, &err);
+    } else if (read && r->name[0] == 0) {
+        if (truthy(http_req_query(r->req, "watch"))) {
+            rest_watch(r);
+        } else {
+            rest_list(r);
+        }
+    } else if (read) {
+        rest_get(r);
+    } else if (str_eq(m, "POST") && r->name[0] == 0) {
+        rest_create(r);
+    } else if (str_eq(m, "PUT") && r->name[0] != 0) {
+        rest_update(r);
+    } else if (str_eq(m, "PATCH") && r->name[0] != 0) {
+        rest_patch(r);
+    } else if (str_eq(m, "DELETE") && !status) {
+        rest_delete(r);
+    } else {
+        bad_method(r);
+    }
+}
+
+/* PLURAL[/NAME[/SUB]] */
+static void route_kind(struct rest *r, const char *rest)
+{
+    char plural[64];
+    const char *slash = strchr(rest, '/');
+    const char *sub = slash == NULL ? NULL : strchr(slash + 1, '/');
+    size_t n = slash == NULL ? strlen(rest) : (size_t)(slash - rest);
+
+    if (n >= sizeof(plural)) {
+        not_found(r);
+        return;
+    }
+    memcpy(plural, rest, n);
+    plural[n] = 0;
+    r->k = kind_by_plural(plural);
+    if (r->k == NULL) {
+        not_found(r);
+        return;
+    }
+    if (slash != NULL) {
+        size_t len = sub == NULL ? strlen(slash + 1) : (size_t)(sub - slash - 1);
+
+        if (len == 0 || len >= sizeof(r->name) ||
+            (sub != NULL && !str_copy(r->sub, sizeof(r->sub), sub + 1))) {
+            not_found(r);
+            return;
+        }
+        memcpy(r->name, slash + 1, len);
+        r->name[len] = 0;
+    }
+    if (str_eq(r->k->name, "Host") && r->sub[0] != 0 && !str_eq(r->sub, "status")) {
+        rest_host_op(r);
+    } else if (r->sub[0] != 0 && !str_eq(r->sub, "status")) {
+        not_found(r);
+    } else {
+        route_object(r);
+    }
+}
+
+static json_t *version_json(void)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "major", "1", "minor", "32", "gitVersion",
+                     "v1.32.0+picket-" PICKET_VERSION, "platform", "linux/amd64");
+}
+
+static json_t *discover(const struct http_req *req)
+{
+    const char *accept = http_req_header(req, "accept");
+    bool aggregated = accept != NULL && strstr(accept, "APIGroupDiscoveryList") != NULL;
+
+    if (str_eq(req->path, "/api")) {
+        return discovery_api_versions();
+    }
+    if (str_eq(req->path, "/apis")) {
+        return aggregated ? discovery_aggregated() : discovery_groups();
+    }
+    if (str_eq(req->path, "/apis/" API_VERSION)) {
+        return discovery_resources();
+    }
+    if (str_eq(req->path, "/openapi/v3")) {
+        return openapi_v3_index();
+    }
+    if (str_eq(req->path, "/openapi/v3/apis/" API_VERSION)) {
+        return openapi_v3_group();
+    }
+    return str_eq(req->path, "/version") ? version_json() : NULL;
+}
+
+static bool route_discovery(struct rest *r)
+{
+    json_t *doc = discover(r->req);
+    char *body;
+
+    if (doc == NULL) {
+        return false;
+    }
+    if (!str_eq(jget_str(doc, "kind", ""), "APIGroupDiscoveryList")) {
+        rest_json(r, 200, doc);
+        return true;
+    }
+    body = json_dumps(doc, JSON_COMPACT);
+    http_respond(r->req, 200, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                 body, strlen(body), NULL, 0);
+    free(body);
+    json_decref(doc);
+    rest_free(r);
+    return true;
+}
+
+static void route_health(struct rest *r)
+{
+    bool ready = r->node->session != 0 && rep_leader(r->node->rep) != 0;
+
+    if (str_eq(r->req->path, "/healthz") || str_eq(r->req->path, "/livez") || ready) {
+        http_respond(r->req, 200, "text/plain", "ok\n", 3, NULL, 0);
+    } else {
+        http_respond(r->req, 503, "text/plain", "no quorum\n", 10, NULL, 0);
+    }
+    rest_free(r);
+}
+
+void rest_request(void *ctx, struct http_req *req)
+{
+    struct rest *r = OBJ_NEW(struct rest);
+    const char *dry;
+
+    r->node = ctx;
+    r->req = req;
+    dry = http_req_query(req, "dryRun");
+    r->dry_run = dry != NULL && str_eq(dry, "All");
+    if (str_starts(req->path, PREFIX)) {
+        const char *rest = req->path + strlen(PREFIX);
+
+        if (str_eq(rest, "apply")) {
+            rest_apply(r);
+        } else {
+            route_kind(r, rest);
+        }
+    } else if (str_eq(req->path, "/healthz") || str_eq(req->path, "/livez") ||
+               str_eq(req->path, "/readyz")) {
+        route_health(r);
+    } else if (str_eq(req->path, "/cluster")) {
+        rest_cluster_view(r);
+    } else if (str_eq(req->path, "/metrics")) {
+        rest_metrics(r);
+    } else if (!route_discovery(r)) {
+        not_found(r);
+    }
+}
