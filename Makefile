@@ -47,7 +47,7 @@ $(O)/%.o: %.c $(O)/flags
 LLHTTP := /usr/share/llhttp
 $(O)/llhttp/%.o: $(LLHTTP)/%.c $(O)/flags
 	@mkdir -p $(@D); echo "  CC    llhttp/$*.c"
-	$(Q)$(CC) -isystem /usr/share/include/llhttp -I$(LLHTTP) $(if $(SAN),$(SANFL),-O2 -g -fPIE) -w -c -o $@ $<
+	$(Q)$(CC) -DLLHTTP_STRICT_MODE=1 -isystem /usr/share/include/llhttp -I$(LLHTTP) $(if $(SAN),$(SANFL),-O2 -g -fPIE) -w -c -o $@ $<
 
 define lib_rule
 $(O)/lib$(1).a: $(patsubst %.c,$(O)/%.o,$(wildcard $(1)/*.c)) $(if $(filter api,$(1)),$(addprefix $(O)/llhttp/,llhttp.o api.o http.o))
