@@ -57,6 +57,8 @@ void http_msg_free(struct http_msg *m); /* NULL is fine */
 /* Split and decode a request target into m->path, m->query and m->params.
  * ERR_BAD_REQUEST: not an absolute path, a broken escape, an encoded NUL, too many parameters. */
 int http_target_decode(struct http_msg *m, const char *target, struct err *err) ERR_USED;
+/* Is it UTF-8 (RFC 3629) without NUL?  Everything that goes into JSON must be. */
+bool http_is_utf8(const char *s, size_t len);
 /* Append `s` with everything but unreserved characters (RFC 3986) written as %XX. */
 void http_escape(struct buf *b, const char *s);
 
@@ -92,6 +94,8 @@ int http_parser_finish(struct http_parser *p, struct err *err) ERR_USED;
 void http_parser_expect_head(struct http_parser *p, bool head);
 /* Is it between two messages? */
 bool http_parser_idle(const struct http_parser *p);
+/* Bytes of the body collected so far. */
+size_t http_parser_held(const struct http_parser *p);
 
 /* The reason phrase of a status (RFC 9110 section 15), "Unknown" for others. */
 const char *http_status_text(int status);
