@@ -1,0 +1,351 @@
+#include "cmd/picketd/exec.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/ctl.h"
+#include "cmd/picketd/device.h"
+#include "cmd/picketd/lease.h"
+#include "cmd/picketd/object.h"
+#include "fence/exec_uv.h"
+
+#define PROBE_TICK_MS 1000U
+
+struct executor {
+    struct node *node;
+    struct store_watch *watch;
+    uv_async_t wake;
+    uv_timer_t timer;
+    struct map done;   /* "fencing/attempt" -> non-NULL: begun by this process */
+    struct map probes; /* device -> struct exec_probe */
+    struct map probing; /* devices whose probe runs */
+};
+
+/* One device of one attempt. */
+struct job {
+    struct executor *x;
+    uint64_t fencing, attempt;
+    char host[256];
+    char device[256];
+    bool off; /* else a probe */
+    struct fence_exec *exec;
+};
+
+/* --- attempts ---------------------------------------------------------------------------------- */
+
+static void result_written(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    (void)ans;
+    (void)data;
+    if (err != NULL) {
+        lg_warn("exec", "msg=\"fence result not recorded: %s\"", err->msg);
+    }
+}
+
+static void write_result(struct job *j, const struct fence_answer *ans)
+{
+    struct cmd c = { .op = CMD_FENCE_RESULT };
+
+    c.actor = (struct actor){ .role = ACTOR_EXECUTOR, .name = j->x->node->opts.name };
+    c.safety = (struct cmd_safety){ .fencing = j->fencing,
+                                    .attempt = j->attempt,
+                                    .device = j->device,
+                                    .result = (enum fence_result)ans->result,
+                                    .detail = ans->detail };
+    node_submit(j->x->node, &c, true, result_written, NULL);
+}
+
+static void job_finish(struct job *j, const struct fence_answer *ans)
+{
+    lg_info("exec", "host=%s device=%s attempt=%" PRIu64 " result=%s detail=\"%s\"", j->host,
+            j->device, j->attempt, fence_outcome_name(ans->result), ans->detail);
+    write_result(j, ans);
+    free(j);
+}
+
+static void job_done(void *ctx, const struct fence_answer *ans)
+{
+    job_finish(ctx, ans);
+}
+
+static void job_start(struct job *j)
+{
+    struct node *n = j->x->node;
+    struct fence_answer ans = { 0 };
+    struct fence_op op;
+    struct timing t;
+    struct err err;
+    uint64_t now = clock_now_ms();
+    int rc;
+
+    lease_timing(n, &t);
+    rc = device_op(n, j->device, FENCE_ACTION_OFF, j->host, t.device_timeout_ms,
+                   now + t.device_timeout_ms, &op, &err);
+    if (rc == 0) {
+        rc = fence_exec_start(n->loop, n->opts.fence_helper, &op, 0, job_done, j, &j->exec, &err);
+        fence_op_done(&op);
+    }
+    if (rc != 0) {
+        /* Nothing was sent, so it is known that this device switched nothing. */
+        fence_answer_set(&ans, FENCE_FAILED, "%.200s", err.msg);
+        job_finish(j, &ans);
+    }
+}
+
+/* The record was confirmed to be current by a linearizable read: run every device of the level. */
+static void attempt_start(struct executor *x, const struct s_fencing *f)
+{
+    const struct cmd_fence_level *level = &f->levels[f->level];
+
+    for (size_t i = 0; i < level->n_devices; i++) {
+        struct job *j = OBJ_NEW(struct job);
+
+        j->x = x;
+        j->fencing = f->id;
+        j->attempt = f->attempt;
+        j->off = true;
+        (void)str_copy(j->host, sizeof(j->host), f->host);
+        (void)str_copy(j->device, sizeof(j->device), level->devices[i].name);
+        job_start(j);
+    }
+}
+
+static bool mine(const struct executor *x, const struct s_fencing *f)
+{
+    return f->state == FENCING_OPEN && f->attempt != 0 && !f->vetoed && f->level < f->n_levels &&
+           str_eq(f->executor, x->node->opts.name);
+}
+
+struct check {
+    struct executor *x;
+    uint64_t fencing, attempt;
+};
+
+static void attempt_checked(void *data, const struct err *err)
+{
+    struct check *c = data;
+    struct arena a = { 0 };
+    struct s_fencing f;
+    struct err e;
+
+    if (err != NULL) {
+        char key[64];
+
+        (void)snprintf(key, sizeof(key), "%" PRIu64 "/%" PRIu64, c->fencing, c->attempt);
+        (void)map_del(&c->x->done, key);
+        lg_warn("exec", "fencing=%" PRIu64 " msg=\"not executed: %s\"", c->fencing, err->msg);
+    } else if (s_fencing_get(c->x->node->store, c->fencing, &a, &f, &e) == 0 && mine(c->x, &f) &&
+               f.attempt == c->attempt) {
+        attempt_start(c->x, &f);
+    }
+    arena_done(&a);
+    free(c);
+}
+
+static void consider(struct executor *x, const struct s_fencing *f)
+{
+    struct check *c;
+    char key[64];
+
+    if (!mine(x, f)) {
+        return;
+    }
+    (void)snprintf(key, sizeof(key), "%" PRIu64 "/%" PRIu64, f->id, f->attempt);
+    if (map_get(&x->done, key) != NULL) {
+        return;
+    }
+    (void)map_put(&x->done, key, x);
+    c = OBJ_NEW(struct check);
+    c->x = x;
+    c->fencing = f->id;
+    c->attempt = f->attempt;
+    node_read(x->node, attempt_checked, c);
+}
+
+static bool consider_visit(void *ctx, const struct kv *v)
+{
+    struct arena a = { 0 };
+    struct s_fencing f;
+    struct err err;
+
+    if (s_fencing_decode(kv_value(v), v->vlen, &a, &f, &err) == 0) {
+        consider(ctx, &f);
+    }
+    arena_done(&a);
+    return true;
+}
+
+static void wake(void *ctx)
+{
+    struct executor *x = ctx;
+
+    (void)uv_async_send(&x->wake);
+}
+
+static void on_wake(uv_async_t *h)
+{
+    struct executor *x = h->data;
+    struct kv_event ev;
+    struct err err;
+    int rc;
+
+    while ((rc = store_watch_next(x->watch, &ev, &err)) == 1) {
+        if (ev.type == KV_PUT) {
+            (void)consider_visit(x, ev.kv);
+        }
+    }
+    if (rc != 0) { /* fell out of the history: look at everything again */
+        uint64_t next = store_rev(x->node->store) + 1;
+
+        store_watch_free(x->watch);
+        x->watch = store_watch_new(x->node->store, "s/fencing/", 10, NULL, 0, next, wake, x);
+        store_prefix(x->node->store, "s/fencing/", consider_visit, x);
+    }
+}
+
+/* --- probes ------------------------------------------------------------------------------------ */
+
+bool executor_probe(const struct executor *x, const char *device, struct exec_probe *ret)
+{
+    const struct exec_probe *p = map_get(&x->probes, device);
+
+    if (p == NULL) {
+        return false;
+    }
+    *ret = *p;
+    return true;
+}
+
+static void probe_record(struct job *j, const struct fence_answer *ans)
+{
+    struct executor *x = j->x;
+    struct exec_probe *p = map_get(&x->probes, j->device);
+    bool changed;
+
+    if (p == NULL) {
+        p = OBJ_NEW(struct exec_probe);
+        p->outcome = -1;
+        (void)map_put(&x->probes, j->device, p);
+    }
+    changed = p->outcome != (int)ans->result;
+    p->outcome = (int)ans->result;
+    p->at_ms = clock_now_ms();
+    (void)str_copy(p->detail, sizeof(p->detail), ans->detail);
+    if (changed) {
+        lg_info("exec", "device=%s probe=%s detail=\"%s\"", j->device,
+                fence_outcome_name(ans->result), ans->detail);
+        controller_wake(x->node->ctl);
+    }
+    (void)map_del(&x->probing, j->device);
+    free(j);
+}
+
+static void probe_done(void *ctx, const struct fence_answer *ans)
+{
+    probe_record(ctx, ans);
+}
+
+static void probe_start(struct executor *x, const char *device, const char *host)
+{
+    struct job *j = OBJ_NEW(struct job);
+    struct fence_answer ans = { 0 };
+    struct fence_op op;
+    struct err err;
+    uint64_t now = clock_now_ms();
+    int rc;
+
+    j->x = x;
+    (void)str_copy(j->device, sizeof(j->device), device);
+    (void)str_copy(j->host, sizeof(j->host), host);
+    (void)map_put(&x->probing, device, x);
+    rc = device_op(x->node, device, FENCE_ACTION_PROBE, host, 5000, now + 5000, &op, &err);
+    if (rc == 0) {
+        rc = fence_exec_start(x->node->loop, x->node->opts.fence_helper, &op, 0, probe_done, j,
+                              &j->exec, &err);
+        fence_op_done(&op);
+    }
+    if (rc != 0) {
+        fence_answer_set(&ans, FENCE_FAILED, "%.200s", err.msg);
+        probe_record(j, &ans);
+    }
+}
+
+/* A device is probed for the first host whose levels name it. */
+struct find_host {
+    const char *device;
+    char host[256];
+};
+
+static bool find_host(void *ctx, json_t *obj, const struct kv *v)
+{
+    struct find_host *f = ctx;
+    const json_t *levels = jget(obj, "spec.fencing");
+
+    (void)v;
+    for (size_t i = 0; i < json_array_size(levels); i++) {
+        const json_t *devices = jget(json_array_get(levels, i), "devices");
+
+        for (size_t k = 0; k < json_array_size(devices); k++) {
+            if (str_eq(json_string_value(json_array_get(devices, k)), f->device)) {
+                (void)str_copy(f->host, sizeof(f->host), obj_name(obj));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool probe_visit(void *ctx, json_t *obj, const struct kv *v)
+{
+    struct executor *x = ctx;
+    struct exec_probe p;
+    struct timing t;
+    struct find_host f = { .device = obj_name(obj) };
+    enum fence_type type = fence_type_parse(jget_str(obj, "spec.type", ""));
+
+    (void)v;
+    if (type == FENCE_TYPE_MANUAL || type == FENCE_TYPE_WATCHDOG || type == FENCE_TYPE_NONE ||
+        jget_bool(obj, "spec.paused", false) || map_get(&x->probing, f.device) != NULL) {
+        return true;
+    }
+    lease_timing(x->node, &t);
+    if (executor_probe(x, f.device, &p) && clock_now_ms() - p.at_ms < t.probe_ms) {
+        return true;
+    }
+    object_each(x->node->store, kind_find("Host"), find_host, &f);
+    if (f.host[0] != 0) {
+        probe_start(x, f.device, f.host);
+    }
+    return true;
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    struct executor *x = h->data;
+
+    if (rep_leader(x->node->rep) != 0 && x->node->session != 0) {
+        object_each(x->node->store, kind_find("FenceDevice"), probe_visit, x);
+    }
+}
+
+struct executor *executor_new(struct node *n)
+{
+    struct executor *x = OBJ_NEW(struct executor);
+
+    x->node = n;
+    x->wake.data = x;
+    x->timer.data = x;
+    CHECK(uv_async_init(n->loop, &x->wake, on_wake) == 0);
+    CHECK(uv_timer_init(n->loop, &x->timer) == 0);
+    CHECK(uv_timer_start(&x->timer, on_timer, PROBE_TICK_MS, PROBE_TICK_MS) == 0);
+    x->watch = store_watch_new(n->store, "s/fencing/", 10, NULL, 0, store_rev(n->store) + 1, wake, x);
+    store_prefix(n->store, "s/fencing/", consider_visit, x);
+    return x;
+}

@@ -1,0 +1,304 @@
+#include "cmd/picketd/lease.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/manifest.h"
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/ctl.h"
+#include "cmd/picketd/object.h"
+#include "cmd/picketd/view.h"
+
+#define TICK_MS 50U
+
+struct lease_table {
+    struct node *node;
+    struct map hosts; /* name -> struct lease_info, owned */
+    uv_timer_t timer;
+    uint64_t last_tick_ms;
+    uint64_t term; /* 0: not leading */
+    struct timing timing;
+};
+
+void lease_timing(struct node *n, struct timing *ret)
+{
+    struct err err;
+    json_t *c = object_read(n->store, "clusters", "cluster", &err);
+    struct timing_in in = { .dev = n->opts.lab };
+
+    if (c != NULL) {
+        in.heartbeat_ms = jget_duration(c, "spec.timing.heartbeat", 0);
+        in.host_timeout_ms = jget_duration(c, "spec.timing.hostTimeout", 0);
+        in.startup_grace_ms = jget_duration(c, "spec.fencing.startupGrace", 0);
+        json_decref(c);
+    }
+    if (timing_derive(&in, ret, &err) != 0) {
+        struct timing_in fallback = { .dev = n->opts.lab };
+
+        /* Admission refuses such knobs; an object of an older version may still have them. */
+        CHECK(timing_derive(&fallback, ret, &err) == 0);
+    }
+}
+
+/* --- the table --------------------------------------------------------------------------------- */
+
+static struct lease_info *lease_entry(struct lease_table *t, const char *host)
+{
+    struct lease_info *l = map_get(&t->hosts, host);
+
+    if (l == NULL) {
+        l = OBJ_NEW(struct lease_info);
+        (void)map_put(&t->hosts, host, l);
+    }
+    return l;
+}
+
+static void lease_extend(struct lease_table *t, struct lease_info *l, uint64_t receipt_ms,
+                         uint32_t lease_ms)
+{
+    uint64_t until = receipt_ms + lease_ms + timing_drift_ms(lease_ms);
+
+    l->until_ms = until > l->until_ms ? until : l->until_ms;
+    (void)t;
+}
+
+/* A gap in our own loop says nothing about the hosts: give every lease that much more. */
+static void lease_tick(uv_timer_t *timer)
+{
+    struct lease_table *t = timer->data;
+    uint64_t now = clock_now_ms();
+    uint64_t gap = now - t->last_tick_ms - TICK_MS;
+    const char *host;
+    void *v;
+
+    if (t->last_tick_ms != 0 && now > t->last_tick_ms + TICK_MS && gap > t->timing.loop_gap_ms) {
+        lg_warn("lease", "gap_ms=%llu msg=\"the loop stood still; leases are extended\"",
+                (unsigned long long)gap);
+        for (size_t i = 0; map_next(&t->hosts, &i, &host, &v);) {
+            struct lease_info *l = v;
+
+            l->until_ms += gap;
+        }
+    }
+    t->last_tick_ms = now;
+}
+
+struct grant {
+    struct lease_table *t;
+    uint64_t now;
+};
+
+static bool grant_visit(void *ctx, const struct kv *v)
+{
+    struct grant *g = ctx;
+    struct arena a = { 0 };
+    struct s_host h;
+    struct s_inc inc;
+    struct err err;
+
+    if (s_host_decode(kv_value(v), v->vlen, &a, &h, &err) == 0 && h.incarnation != 0 &&
+        s_inc_get(g->t->node->store, h.incarnation, &a, &inc, &err) == 0 && inc.state == INC_LIVE) {
+        struct lease_info *l = lease_entry(g->t, h.name);
+        uint32_t lease_ms = inc.loosest.lease_ms != 0 ? inc.loosest.lease_ms
+                                                      : (uint32_t)g->t->timing.lease_ms;
+
+        *l = (struct lease_info){ .incarnation = h.incarnation };
+        lease_extend(g->t, l, g->now, lease_ms);
+    }
+    arena_done(&a);
+    return true;
+}
+
+static void lease_clear(struct lease_table *t)
+{
+    const char *host;
+    void *v;
+
+    for (size_t i = 0; map_next(&t->hosts, &i, &host, &v);) {
+        free(v);
+    }
+    map_done(&t->hosts);
+}
+
+void lease_table_start(struct lease_table *t, uint64_t term)
+{
+    struct grant g = { .t = t, .now = clock_now_ms() };
+
+    lease_clear(t);
+    t->term = term;
+    lease_timing(t->node, &t->timing);
+    t->last_tick_ms = g.now;
+    store_prefix(t->node->store, "s/host/", grant_visit, &g);
+    CHECK(uv_timer_start(&t->timer, lease_tick, TICK_MS, TICK_MS) == 0);
+}
+
+void lease_table_stop(struct lease_table *t)
+{
+    t->term = 0;
+    (void)uv_timer_stop(&t->timer);
+    lease_clear(t);
+}
+
+struct lease_table *lease_table_new(struct node *n)
+{
+    struct lease_table *t = OBJ_NEW(struct lease_table);
+
+    t->node = n;
+    t->timer.data = t;
+    CHECK(uv_timer_init(n->loop, &t->timer) == 0);
+    return t;
+}
+
+bool lease_table_get(const struct lease_table *t, const char *host, struct lease_info *ret)
+{
+    const struct lease_info *l = map_get(&t->hosts, host);
+
+    if (l == NULL) {
+        return false;
+    }
+    *ret = *l;
+    return true;
+}
+
+void lease_table_lost(struct lease_table *t, const char *host)
+{
+    lease_entry(t, host)->lost_proposed = true;
+}
+
+void lease_table_reprieve(struct lease_table *t, const char *host)
+{
+    struct lease_info *l = lease_entry(t, host);
+
+    l->lost_proposed = false;
+    l->asked_ms = 0;
+    lease_extend(t, l, clock_now_ms(), (uint32_t)t->timing.lease_ms);
+}
+
+/* --- renewals ---------------------------------------------------------------------------------- */
+
+struct renewal {
+    struct lease_table *t;
+    uint64_t call_id;
+    uint64_t incarnation;
+    char host[256];
+};
+
+static int renewal_check(struct lease_table *t, const struct renewal *r, uint64_t epoch,
+                         struct s_inc *inc, struct arena *a, struct err *err)
+{
+    struct store *s = t->node->store;
+    struct s_cluster c;
+
+    if (t->term == 0 || !node_leads(t->node)) {
+        return err_set(err, ERR_NOT_LEADER, "%s does not lead", t->node->opts.name);
+    }
+    if (s_inc_get(s, r->incarnation, a, inc, err) != 0 || !str_eq(inc->host, r->host)) {
+        return err_set(err, ERR_STALE, "incarnation %llu is not one of %s: register again",
+                       (unsigned long long)r->incarnation, r->host);
+    }
+    if (s_cluster_get(s, a, &c, err) != 0 || c.epoch != epoch) {
+        return err_set(err, ERR_STALE, "epoch %llu is not the cluster's: register again",
+                       (unsigned long long)epoch);
+    }
+    return 0;
+}
+
+static void renewal_ack(struct renewal *r)
+{
+    struct lease_table *t = r->t;
+    struct arena a = { 0 };
+    struct s_inc inc;
+    struct lease_info *l = lease_entry(t, r->host);
+    struct err err = { 0 };
+
+    if (!node_leads(t->node)) {
+        (void)err_set(&err, ERR_NOT_LEADER, "leadership was lost");
+    } else if (s_inc_get(t->node->store, r->incarnation, &a, &inc, &err) != 0) {
+        err.code = ERR_STALE;
+    } else if (inc.state != INC_LIVE || l->lost_proposed) {
+        (void)err_set(&err, ERR_REFUSED, "LeaseLost: incarnation %llu of %s is %s",
+                      (unsigned long long)r->incarnation, r->host, inc_state_name(inc.state));
+    }
+    if (err.code != 0) {
+        rep_reply(t->node->rep, r->call_id, &err, NULL, 0);
+    } else {
+        json_t *j = json_pack("{s:I, s:o, s:I, s:I}", "leaseMs", (json_int_t)inc.offered.lease_ms,
+                              "terms", terms_to_json(&inc.offered), "term", (json_int_t)t->term,
+                              "revision", (json_int_t)store_rev(t->node->store));
+        char *text = json_dumps(j, JSON_COMPACT);
+
+        rep_reply(t->node->rep, r->call_id, NULL, text, strlen(text));
+        free(text);
+        json_decref(j);
+    }
+    arena_done(&a);
+}
+
+static void renewal_confirmed(void *data, const struct err *err)
+{
+    struct renewal *r = data;
+
+    if (err != NULL) {
+        rep_reply(r->t->node->rep, r->call_id, err, NULL, 0);
+    } else {
+        renewal_ack(r);
+    }
+    free(r);
+}
+
+/* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this. */
+static void renewal_receive(struct lease_table *t, struct renewal *r, const json_t *body,
+                            const struct s_inc *inc)
+{
+    struct lease_info *l = lease_entry(t, r->host);
+    uint64_t now = clock_now_ms();
+    struct err err;
+
+    if (l->incarnation != r->incarnation) {
+        *l = (struct lease_info){ .incarnation = r->incarnation };
+    }
+    l->last_ms = now;
+    if (inc->state != INC_LIVE || l->lost_proposed) {
+        bool first = l->asked_ms == 0;
+
+        l->asked_ms = now;
+        if (first) {
+            controller_wake(t->node->ctl); /* it may be reprieved */
+        }
+        return;
+    }
+    lease_extend(t, l, now, inc->loosest.lease_ms);
+    l->has_terms = terms_from_json(json_object_get(body, "terms"), &l->terms, &err) == 0;
+}
+
+void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id)
+{
+    struct renewal *r = OBJ_NEW(struct renewal);
+    struct arena a = { 0 };
+    json_t *body = NULL;
+    struct s_inc inc;
+    struct err err;
+    int rc = json_parse_strict((const char *)data, len, &body, &err);
+
+    r->t = t;
+    r->call_id = call_id;
+    if (rc == 0) {
+        r->incarnation = (uint64_t)jget_int(body, "incarnation", 0);
+        (void)str_copy(r->host, sizeof(r->host), jget_str(body, "host", ""));
+        rc = renewal_check(t, r, (uint64_t)jget_int(body, "epoch", 0), &inc, &a, &err);
+    }
+    if (rc != 0) {
+        rep_reply(t->node->rep, call_id, &err, NULL, 0);
+        free(r);
+    } else {
+        renewal_receive(t, r, body, &inc);
+        node_read(t->node, renewal_confirmed, r);
+    }
+    json_decref(body);
+    arena_done(&a);
+}

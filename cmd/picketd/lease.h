@@ -1,0 +1,40 @@
+#ifndef CMD_PICKETD_LEASE_H
+#define CMD_PICKETD_LEASE_H
+
+/* Host leases.  Deadlines live in the leader's memory only; their loss is an entry of the log
+ * (safety.md 3).  A follower relays renewals to the leader; the leader extends the lease at receipt and
+ * acknowledges after a read-index round, so that a deposed leader acknowledges nothing.
+ */
+
+#include <jansson.h>
+
+#include "cmd/picketd/node.h"
+#include "fence/timing.h"
+
+struct lease_info {
+    uint64_t incarnation;
+    uint64_t until_ms;    /* clock_now_ms; 0: no lease under this leader */
+    uint64_t last_ms;     /* newest receipt, 0: none under this leader */
+    uint64_t asked_ms;    /* a renewal arrived after the loss was proposed */
+    uint64_t links;       /* bit per link over which renewals came lately */
+    bool lost_proposed;
+    struct terms terms;   /* as stated by the agent at the last renewal */
+    bool has_terms;
+};
+
+struct lease_table *lease_table_new(struct node *n);
+/* This node leads: every Live incarnation gets one full lease. */
+void lease_table_start(struct lease_table *t, uint64_t term);
+void lease_table_stop(struct lease_table *t);
+/* A relayed renewal (NODE_CALL_LEASE); answers through rep_reply. */
+void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);
+/* Leader: what is known of a host; false when nothing. */
+bool lease_table_get(const struct lease_table *t, const char *host, struct lease_info *ret);
+/* Leader: no renewal of this incarnation is acknowledged any more until lease_table_reprieve. */
+void lease_table_lost(struct lease_table *t, const char *host);
+void lease_table_reprieve(struct lease_table *t, const char *host);
+
+/* The timing in force, from the Cluster object or the defaults. */
+void lease_timing(struct node *n, struct timing *ret);
+
+#endif

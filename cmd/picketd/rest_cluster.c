@@ -1,0 +1,94 @@
+/* This node's own view of the cluster, answered without quorum, and its metrics. */
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/obj.h"
+#include "base/version.h"
+#include "cmd/picketd/rest.h"
+
+#define PEERS_MAX 32
+
+static const char *role_name(enum rep_role role)
+{
+    switch (role) {
+    case REP_LEADER:
+        return "leader";
+    case REP_FOLLOWER:
+        return "follower";
+    case REP_CANDIDATE:
+        return "candidate";
+    case REP_UNAVAILABLE:
+        return "unavailable";
+    }
+    CHECK_UNREACHABLE();
+}
+
+static const char *member_role(enum rep_member_role role)
+{
+    return role == REP_VOTER ? "voter" : role == REP_STANDBY ? "standby" : "spare";
+}
+
+static json_t *peers_json(const struct node *n)
+{
+    struct rep_peer_info peers[PEERS_MAX];
+    size_t count = rep_peers(n->rep, peers, PEERS_MAX);
+    json_t *list = json_array();
+    uint64_t now = clock_now_ms();
+
+    for (size_t i = 0; i < count; i++) {
+        const struct rep_peer_info *p = &peers[i];
+
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:I, s:s, s:b, s:I, s:I}", "name", p->name, "id",
+                            (json_int_t)p->id, "role", member_role(p->role), "reachable",
+                            p->reachable || p->id == n->id, "lastContactMs",
+                            p->last_contact_ms == 0 ? (json_int_t)-1
+                                                    : (json_int_t)(now - p->last_contact_ms),
+                            "matchIndex", (json_int_t)p->match_index));
+    }
+    return list;
+}
+
+void rest_cluster_view(struct rest *r)
+{
+    const struct node *n = r->node;
+    struct arena a = { 0 };
+    struct s_cluster c = { 0 };
+    struct err err;
+
+    (void)s_cluster_get(n->store, &a, &c, &err);
+    rest_json(r, 200,
+              json_pack("{s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:s, s:I, s:s, s:o}", "node",
+                        n->opts.name, "role", role_name(rep_role(n->rep)), "term",
+                        (json_int_t)rep_term(n->rep), "leader",
+                        rep_leader(n->rep) == 0 ? "" : rep_leader_name(n->rep), "quorate",
+                        rep_leader(n->rep) != 0, "revision", (json_int_t)store_rev(n->store),
+                        "applied", (json_int_t)rep_applied(n->rep), "committed",
+                        (json_int_t)rep_committed(n->rep), "clusterID",
+                        c.id == NULL ? n->opts.cluster : c.id, "epoch", (json_int_t)c.epoch,
+                        "version", PICKET_VERSION, "peers", peers_json(n)));
+    arena_done(&a);
+}
+
+void rest_metrics(struct rest *r)
+{
+    const struct node *n = r->node;
+    struct buf b = { 0 };
+
+    buf_printf(&b,
+               "# TYPE picket_leader gauge\npicket_leader %d\n"
+               "# TYPE picket_term gauge\npicket_term %" PRIu64 "\n"
+               "# TYPE picket_applied_index counter\npicket_applied_index %" PRIu64 "\n"
+               "# TYPE picket_committed_index counter\npicket_committed_index %" PRIu64 "\n"
+               "# TYPE picket_store_revision counter\npicket_store_revision %" PRIu64 "\n"
+               "# TYPE picket_store_keys gauge\npicket_store_keys %zu\n"
+               "# TYPE picket_store_bytes gauge\npicket_store_bytes %zu\n"
+               "# TYPE picket_watches gauge\npicket_watches %" PRIu64 "\n",
+               node_leads(n), rep_term(n->rep), rep_applied(n->rep), rep_committed(n->rep),
+               store_rev(n->store), store_count(n->store), store_bytes(n->store), n->watches);
+    http_respond(r->req, 200, "text/plain; version=0.0.4", b.data, b.len, NULL, 0);
+    buf_done(&b);
+    rest_free(r);
+}

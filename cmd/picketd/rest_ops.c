@@ -1,0 +1,548 @@
+/* Operations on a host: what its agent does (register, lease, terms, acquire, release, report) and what
+ * operators do (fence, confirm-off).  docs/architecture.md has the table. */
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/auth.h"
+#include "cmd/picketd/change.h"
+#include "cmd/picketd/ctl.h"
+#include "cmd/picketd/lease.h"
+#include "cmd/picketd/object.h"
+#include "cmd/picketd/rest.h"
+#include "cmd/picketd/view.h"
+
+#define ITEMS_MAX 4000U
+
+static struct actor agent_actor(const struct rest *r)
+{
+    return (struct actor){ .role = ACTOR_AGENT, .name = r->req->peer.name };
+}
+
+static uint64_t body_u64(const struct rest *r, const char *path)
+{
+    int64_t v = jget_int(r->body, path, 0);
+
+    return v < 0 ? 0 : (uint64_t)v;
+}
+
+static void op_empty(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+
+    if (err != NULL) {
+        rest_err(r, err);
+    } else {
+        rest_json(r, 200, json_pack("{s:I}", "revision", (json_int_t)ans->rev));
+    }
+}
+
+/* --- registration ------------------------------------------------------------------------------ */
+
+static void registration_answer(struct rest *r)
+{
+    struct arena a = { 0 };
+    struct s_cluster c = { 0 };
+    struct s_host h = { 0 };
+    struct s_inc inc = { 0 };
+    struct err err, missing;
+    json_t *obj = object_read(r->node->store, "hosts", r->name, &missing);
+
+    if (s_cluster_get(r->node->store, &a, &c, &err) != 0) {
+        err.code = ERR_NO_QUORUM; /* not initialised yet: ask again */
+        rest_err(r, &err);
+        json_decref(obj);
+        arena_done(&a);
+        return;
+    }
+    if (s_host_get(r->node->store, r->name, &a, &h, &missing) == 0 && h.incarnation != 0) {
+        (void)s_inc_get(r->node->store, h.incarnation, &a, &inc, &missing);
+    }
+    rest_json(r, 200,
+              json_pack("{s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:b, s:b}", "epoch",
+                        (json_int_t)c.epoch, "clusterID", c.id, "hostUID",
+                        jget_str(obj, "metadata.uid", ""), "incarnation", (json_int_t)inc.number,
+                        "state", inc.number == 0 ? "" : inc_state_name(inc.state), "bootID",
+                        inc.boot_id == NULL ? "" : inc.boot_id, "hardwareID",
+                        inc.hardware_id == NULL ? "" : inc.hardware_id, "lab", c.lab,
+                        "quarantined", c.quarantined));
+    json_decref(obj);
+    arena_done(&a);
+}
+
+static void register_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    struct arena a = { 0 };
+    struct s_inc inc;
+    struct s_cluster c;
+    struct err e;
+
+    if (err != NULL) {
+        rest_err(r, err);
+    } else if (ans->n_values < 1 ||
+               s_inc_get(r->node->store, ans->values[0], &a, &inc, &e) != 0 ||
+               s_cluster_get(r->node->store, &a, &c, &e) != 0) {
+        (void)err_set(&e, ERR_UNKNOWN_OUTCOME, "the registration cannot be read back");
+        rest_err(r, &e);
+    } else {
+        lg_info("ops", "host=%s incarnation=%" PRIu64 " state=%s msg=\"registered\"", r->name,
+                inc.number, inc_state_name(inc.state));
+        rest_json(r, 200, json_pack("{s:I, s:I, s:s, s:o}", "incarnation", (json_int_t)inc.number,
+                                    "epoch", (json_int_t)c.epoch, "state",
+                                    inc_state_name(inc.state), "terms",
+                                    terms_to_json(&inc.offered)));
+    }
+    arena_done(&a);
+}
+
+static void register_submit(struct rest *r, const char *uid)
+{
+    struct cmd c = { .op = CMD_REGISTER, .actor = agent_actor(r) };
+    struct timing t;
+    struct err err;
+    json_t *cluster = object_read(r->node->store, "clusters", "cluster", &err);
+
+    lease_timing(r->node, &t);
+    c.reg = (struct cmd_register){ .host = r->name,
+                                   .host_uid = uid,
+                                   .boot_id = jget_str(r->body, "bootID", ""),
+                                   .hardware_id = jget_str(r->body, "hardwareID", ""),
+                                   .expected = body_u64(r, "expectedIncarnation"),
+                                   .nonce = jget_str(r->body, "nonce", "") };
+    if (terms_from_json(json_object_get(r->body, "terms"), &c.reg.terms, &err) != 0) {
+        rest_err(r, &err);
+    } else {
+        /* Lease and policy are the cluster's; the watchdog's part is the agent's own statement. */
+        c.reg.terms.lease_ms = (uint32_t)t.lease_ms;
+        c.reg.terms.on_quorum_loss =
+            str_eq(jget_str(cluster, "spec.onQuorumLoss", "Stop"), "Freeze") ? QUORUM_LOSS_FREEZE
+                                                                             : QUORUM_LOSS_STOP;
+        node_submit(r->node, &c, true, register_done, r);
+    }
+    json_decref(cluster);
+}
+
+static void register_go(struct rest *r);
+
+static void host_created(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+
+    (void)ans;
+    if (err != NULL && err->code != ERR_CONFLICT) {
+        rest_err(r, err);
+    } else {
+        rest_read_then(r, register_go);
+    }
+}
+
+/* A host whose agent has a certificate of this cluster belongs to it: it gets a Host object if nobody
+ * declared one yet. */
+static void host_create(struct rest *r)
+{
+    json_t *want = json_pack("{s:s, s:s, s:{s:s}, s:{}}", "apiVersion", API_VERSION, "kind", "Host",
+                             "metadata", "name", r->name, "spec");
+    struct actor actor = { .role = ACTOR_USER, .name = r->req->peer.name };
+    struct change *c = mem_alloc(sizeof(*c));
+    struct err err;
+
+    for (size_t i = 0; i < r->n_changes; i++) {
+        change_done(&r->changes[i]);
+    }
+    free(r->changes);
+    r->changes = c;
+    r->n_changes = 0;
+    if (change_prepare(r->node, r->k, r->name, want, CHANGE_CREATE, "", &r->problems, c, &err) != 0) {
+        rest_err(r, &err);
+    } else {
+        r->n_changes = 1;
+        change_submit(r->node, c, 1, &actor, true, host_created, r);
+    }
+    json_decref(want);
+}
+
+static void register_go(struct rest *r)
+{
+    struct err err;
+    json_t *obj = object_read(r->node->store, "hosts", r->name, &err);
+
+    if (obj == NULL && err.code == ERR_NOT_FOUND && ++r->tries < 4) {
+        host_create(r);
+    } else if (obj == NULL) {
+        rest_err(r, &err);
+    } else {
+        register_submit(r, jget_str(obj, "metadata.uid", ""));
+    }
+    json_decref(obj);
+}
+
+/* --- leases and terms -------------------------------------------------------------------------- */
+
+struct lease_call {
+    struct rep_req req; /* first */
+    struct rest *r;
+};
+
+static void lease_done(struct rep_req *req, const struct err *err, const uint8_t *data, size_t len)
+{
+    struct lease_call *c = CONTAINER_OF(req, struct lease_call, req);
+
+    if (err != NULL) {
+        rest_err(c->r, err);
+    } else {
+        http_respond(c->r->req, 200, "application/json", data, len, NULL, 0);
+        rest_free(c->r);
+    }
+    free(c);
+}
+
+static void lease_go(struct rest *r)
+{
+    struct lease_call *c = OBJ_NEW(struct lease_call);
+    char *text;
+
+    c->r = r;
+    jset(r->body, "host", json_string(r->name));
+    text = json_dumps(r->body, JSON_COMPACT);
+    rep_call(r->node->rep, 0, NODE_CALL_LEASE, text, strlen(text), NODE_READ_MS, &c->req, lease_done);
+    free(text);
+}
+
+static void terms_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    struct arena a = { 0 };
+    struct s_inc inc;
+    struct err e;
+
+    (void)ans;
+    if (err != NULL) {
+        rest_err(r, err);
+    } else if (s_inc_get(r->node->store, body_u64(r, "incarnation"), &a, &inc, &e) != 0) {
+        rest_err(r, &e);
+    } else {
+        rest_json(r, 200, json_pack("{s:o}", "terms", terms_to_json(&inc.offered)));
+    }
+    arena_done(&a);
+}
+
+static void terms_go(struct rest *r)
+{
+    struct cmd c = { .op = CMD_TERMS, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
+    struct err err;
+
+    c.safety.incarnation = body_u64(r, "incarnation");
+    if (terms_from_json(json_object_get(r->body, "terms"), &c.safety.terms, &err) != 0) {
+        rest_err(r, &err);
+        return;
+    }
+    node_submit(r->node, &c, true, terms_done, r);
+}
+
+/* --- locks ------------------------------------------------------------------------------------- */
+
+static void acquire_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    json_t *tokens;
+
+    if (err != NULL) {
+        rest_err(r, err);
+        return;
+    }
+    tokens = json_array();
+    for (size_t i = 0; i < ans->n_values; i++) {
+        (void)json_array_append_new(tokens, json_integer((json_int_t)ans->values[i]));
+    }
+    rest_json(r, 200, json_pack("{s:o, s:I}", "tokens", tokens, "revision", (json_int_t)ans->rev));
+}
+
+static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
+{
+    struct cmd c = { .op = op, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
+    const json_t *locks = json_object_get(r->body, "locks");
+    size_t n = json_array_size(locks);
+    struct cmd_lock_ref refs[CMD_MAX_LOCKS];
+    struct err err;
+
+    if (n == 0 || n > CMD_MAX_LOCKS) {
+        (void)err_set(&err, ERR_INVALID, "locks: 1 to %u are expected, not %zu", CMD_MAX_LOCKS, n);
+        rest_err(r, &err);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *l = json_array_get(locks, i);
+
+        refs[i] = (struct cmd_lock_ref){ .lock = jget_str(l, "lock", ""),
+                                         .uid = jget_str(l, "uid", ""),
+                                         .token = (uint64_t)jget_int(l, "token", 0) };
+    }
+    c.safety.incarnation = body_u64(r, "incarnation");
+    c.safety.reason = jget_str(r->body, "reason", "");
+    c.safety.locks = refs;
+    c.safety.n_locks = n;
+    node_submit(r->node, &c, true, cb, r);
+}
+
+static void acquire_go(struct rest *r)
+{
+    locks_go(r, CMD_ACQUIRE, acquire_done);
+}
+
+static void release_go(struct rest *r)
+{
+    locks_go(r, CMD_RELEASE, op_empty);
+}
+
+/* --- reports ----------------------------------------------------------------------------------- */
+
+static void report_put(struct arena *a, struct txn_op *op, const char *key, const json_t *item)
+{
+    *op = (struct txn_op){ .kind = item == NULL ? TXN_DELETE : TXN_PUT };
+    op->key.p = (const uint8_t *)arena_strdup(a, key);
+    op->key.n = strlen(key);
+    if (item != NULL) {
+        char *text = json_dumps(item, JSON_COMPACT | JSON_SORT_KEYS);
+
+        op->value.p = (const uint8_t *)arena_strdup(a, text);
+        op->value.n = strlen(text);
+        free(text);
+    }
+}
+
+/* "virtualmachines/vm1" of a report item; false when it names nothing. */
+static bool report_object(const json_t *item, char *dst, size_t size)
+{
+    const struct kind *k = kind_find(jget_str(item, "kind", ""));
+    const char *name = jget_str(item, "name", "");
+
+    return k != NULL && str_is_name(name) &&
+           (size_t)snprintf(dst, size, "%s/%s", k->plural, name) < size;
+}
+
+struct stale {
+    const json_t *items;
+    struct arena *a;
+    struct cmd_txn *t;
+    size_t prefix;
+};
+
+/* A full report ends everything that it does not name. */
+static bool stale_visit(void *ctx, const struct kv *v)
+{
+    struct stale *s = ctx;
+
+    for (size_t i = 0; i < json_array_size(s->items); i++) {
+        char object[320];
+
+        if (report_object(json_array_get(s->items, i), object, sizeof(object)) &&
+            str_eq(object, kv_key(v) + s->prefix)) {
+            return true;
+        }
+    }
+    if (s->t->n_then < ITEMS_MAX) {
+        report_put(s->a, &s->t->then_ops[s->t->n_then++], kv_key(v), NULL);
+    }
+    return true;
+}
+
+static int report_build(struct rest *r, struct arena *a, struct cmd_txn *t, struct err *err)
+{
+    const json_t *items = json_object_get(r->body, "items");
+    const json_t *gone = json_object_get(r->body, "gone");
+    char key[640];
+    char object[320];
+
+    t->then_ops = ARENA_ARRAY(a, struct txn_op, ITEMS_MAX + 1);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *item = json_array_get(items, i);
+
+        if (!report_object(item, object, sizeof(object)) || t->n_then >= ITEMS_MAX) {
+            return err_set(err, ERR_INVALID, "items[%zu]: kind and name of an object are needed", i);
+        }
+        (void)snprintf(key, sizeof(key), "r/%s/%s", r->name, object);
+        report_put(a, &t->then_ops[t->n_then++], key, item);
+    }
+    for (size_t i = 0; i < json_array_size(gone) && t->n_then < ITEMS_MAX; i++) {
+        const char *what = json_string_value(json_array_get(gone, i));
+
+        (void)snprintf(key, sizeof(key), "r/%s/%s", r->name, what == NULL ? "" : what);
+        report_put(a, &t->then_ops[t->n_then++], key, NULL);
+    }
+    if (jget_bool(r->body, "full", false)) {
+        struct stale s = { .items = items, .a = a, .t = t };
+
+        (void)snprintf(key, sizeof(key), "r/%s/", r->name);
+        s.prefix = strlen(key);
+        store_prefix(r->node->store, key, stale_visit, &s);
+    }
+    return 0;
+}
+
+static void inventory_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    op_empty(data, err, ans);
+}
+
+static void report_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+
+    if (err == NULL && jget_bool(r->body, "full", false)) {
+        struct cmd c = { .op = CMD_INVENTORY,
+                         .actor = agent_actor(r),
+                         .epoch = body_u64(r, "epoch") };
+
+        c.safety.incarnation = body_u64(r, "incarnation");
+        node_submit(r->node, &c, true, inventory_done, r);
+        return;
+    }
+    op_empty(r, err, ans);
+}
+
+/* Reports are believed only from the newest incarnation of the host. */
+static int report_check(struct rest *r, struct err *err)
+{
+    struct arena a = { 0 };
+    struct s_host h;
+    int rc = s_host_get(r->node->store, r->name, &a, &h, err);
+
+    if (rc == 0 && h.incarnation != body_u64(r, "incarnation")) {
+        rc = err_set(err, ERR_STALE, "incarnation %" PRIu64 " is not the newest of %s: register again",
+                     body_u64(r, "incarnation"), r->name);
+    }
+    arena_done(&a);
+    return rc;
+}
+
+static void report_go(struct rest *r)
+{
+    struct cmd c = { .op = CMD_TXN, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
+    struct arena a = { 0 };
+    struct err err;
+
+    if (report_check(r, &err) != 0 || report_build(r, &a, &c.txn, &err) != 0) {
+        rest_err(r, &err);
+    } else {
+        node_submit(r->node, &c, true, report_done, r);
+    }
+    arena_done(&a);
+}
+
+/* --- operators --------------------------------------------------------------------------------- */
+
+static void fencing_answer(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    char name[320];
+    struct err e;
+    json_t *obj;
+
+    if (err != NULL) {
+        rest_err(r, err);
+        return;
+    }
+    (void)snprintf(name, sizeof(name), "%s-%" PRIu64, r->name,
+                   ans->n_values > 0 ? ans->values[0] : 0);
+    obj = object_read(r->node->store, "fencings", name, &e);
+    rest_json(r, 201, obj == NULL ? json_object() : obj);
+}
+
+static int host_incarnation(struct rest *r, uint64_t *ret, struct err *err)
+{
+    struct arena a = { 0 };
+    struct s_host h;
+    int rc = s_host_get(r->node->store, r->name, &a, &h, err);
+
+    if (rc == 0 && h.incarnation == 0) {
+        rc = err_set(err, ERR_NOT_FOUND, "host %s has never registered: there is nothing to fence",
+                     r->name);
+    }
+    *ret = rc == 0 ? h.incarnation : 0;
+    arena_done(&a);
+    return rc;
+}
+
+static void fence_go(struct rest *r)
+{
+    struct cmd c = { .op = CMD_FENCE_OPEN, .actor = auth_actor(&r->req->peer) };
+    struct arena a = { 0 };
+    struct err err;
+    int rc = host_incarnation(r, &c.safety.incarnation, &err);
+
+    if (rc == 0) {
+        rc = fence_levels(r->node, r->name, &a, &c.safety, &err);
+    }
+    if (rc == 0) {
+        c.safety.by_user = true;
+        c.safety.reason = jget_str(r->body, "reason", "asked for by an operator");
+        node_submit(r->node, &c, true, fencing_answer, r);
+    } else {
+        rest_err(r, &err);
+    }
+    arena_done(&a);
+}
+
+static void confirm_go(struct rest *r)
+{
+    struct cmd c = { .op = CMD_CONFIRM, .actor = auth_actor(&r->req->peer) };
+
+    c.safety.host = r->name;
+    c.safety.incarnation = body_u64(r, "incarnation");
+    c.safety.reason = jget_str(r->body, "statement", "");
+    node_submit(r->node, &c, true, op_empty, r);
+}
+
+/* --- routing ----------------------------------------------------------------------------------- */
+
+static const struct host_op {
+    const char *name;
+    const char *method;
+    bool agent; /* else an operator */
+    bool read;  /* a read point first */
+    void (*go)(struct rest *r);
+} host_ops[] = {
+    { "registration", "GET", true, true, registration_answer },
+    { "register", "POST", true, true, register_go },
+    { "lease", "POST", true, false, lease_go },
+    { "terms", "POST", true, false, terms_go },
+    { "acquire", "POST", true, false, acquire_go },
+    { "release", "POST", true, false, release_go },
+    { "report", "POST", true, true, report_go },
+    { "fence", "POST", false, true, fence_go },
+    { "confirm-off", "POST", false, false, confirm_go },
+};
+
+void rest_host_op(struct rest *r)
+{
+    const struct host_op *op = NULL;
+    struct err err;
+
+    for (size_t i = 0; i < ARRAY_LEN(host_ops); i++) {
+        if (str_eq(host_ops[i].name, r->sub)) {
+            op = &host_ops[i];
+        }
+    }
+    if (op == NULL) {
+        (void)err_set(&err, ERR_NOT_FOUND, "hosts have no operation \"%s\"", r->sub);
+        rest_err(r, &err);
+    } else if (!str_eq(op->method, r->req->method)) {
+        (void)err_set(&err, ERR_METHOD, "hosts/%s/%s needs %s", r->name, r->sub, op->method);
+        rest_err(r, &err);
+    } else if ((op->agent ? auth_agent(&r->req->peer, r->name, &err)
+                          : auth_operator(&r->req->peer, &err)) != 0) {
+        rest_err(r, &err);
+    } else if (rest_body(r)) {
+        if (op->read) {
+            rest_read_then(r, op->go);
+        } else {
+            op->go(r);
+        }
+    }
+}
