@@ -62,8 +62,8 @@ static json_t *text_list(const json_t *list)
 /* {"addresses": in the order of the links, "migration": ADDRESS or ""} */
 static json_t *host_addresses(const json_t *obj)
 {
-    return json_pack("{s:o, s:s}", "addresses", text_list(jget(obj, "spec.addresses")),
-                     "migration", jget_str(obj, "spec.migrationAddress", ""));
+    return json_pack("{s:o, s:s}", "addresses", text_list(jget(obj, "spec.addresses")), "migration",
+                     jget_str(obj, "spec.migrationAddress", ""));
 }
 
 static json_t *pdu_address(const json_t *obj)
@@ -91,30 +91,31 @@ static const char *section_of(const char *plural)
     return str_eq(plural, "networkchecks") ? "checks" : NULL;
 }
 
-bool addrs_learn(struct addrs *a, const json_t *obj, bool gone)
+/* What is kept of an object; NULL: nothing. */
+static json_t *extract(const char *name, const json_t *obj)
 {
-    const char *kind = jget_str(obj, "kind", "");
-    const char *name = obj_name(obj);
-    json_t *value = NULL, *map;
+    if (str_eq(name, "hosts")) {
+        return host_addresses(obj);
+    }
+    return str_eq(name, "pdus") ? pdu_address(obj) : text_list(jget(obj, "spec.targets"));
+}
+
+bool addrs_learn(struct addrs *a, const char *plural, const json_t *obj, bool gone)
+{
+    const char *name = section_of(plural);
+    json_t *map, *value;
     bool changed;
 
-    if (str_eq(kind, "Host")) {
-        map = section(a, "hosts");
-        value = gone ? NULL : host_addresses(obj);
-    } else if (str_eq(kind, "FenceDevice")) {
-        map = section(a, "pdus");
-        value = gone ? NULL : pdu_address(obj);
-    } else if (str_eq(kind, "NetworkCheck")) {
-        map = section(a, "checks");
-        value = gone ? NULL : text_list(jget(obj, "spec.targets"));
-    } else {
+    if (name == NULL) {
         return false;
     }
+    map = section(a, name);
+    value = gone ? NULL : extract(name, obj);
     if (value == NULL) {
-        return json_object_del(map, name) == 0;
+        return json_object_del(map, obj_name(obj)) == 0;
     }
-    changed = !json_equal(json_object_get(map, name), value);
-    (void)json_object_set_new(map, name, value);
+    changed = !json_equal(json_object_get(map, obj_name(obj)), value);
+    (void)json_object_set_new(map, obj_name(obj), value);
     return changed;
 }
 

@@ -39,10 +39,10 @@ struct addrs_world {
     const struct addrs *addrs;
 };
 
-/* Take over an object (or, with `gone`, forget it); true when something changed.  Objects of other
- * kinds than Host, FenceDevice and NetworkCheck change nothing. */
-bool addrs_learn(struct addrs *a, const json_t *obj, bool gone);
-/* Forget what is not in `seen` (an object with the names as keys); `plural` as in the API. */
+/* Take over an object (or, with `gone`, forget it); true when something changed.  `plural`: hosts,
+ * fencedevices, networkchecks; others change nothing. */
+bool addrs_learn(struct addrs *a, const char *plural, const json_t *obj, bool gone);
+/* Forget what is not in `seen` (an object with the names as keys). */
 bool addrs_keep(struct addrs *a, const char *plural, const json_t *seen);
 void addrs_done(struct addrs *a);
 /* The map's text for host number `host`. */

@@ -3,7 +3,8 @@
 
 /* Which traffic of a dev cluster is dropped.  Pure; one thread at a time.
  *
- * Ends are numbered as the last octet of their loopback address: hosts from 1, then the three below.
+ * Ends are numbered as the last octet of their loopback address: hosts from 1, then the three
+ * below.
  */
 
 #include <stdbool.h>

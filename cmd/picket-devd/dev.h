@@ -50,8 +50,11 @@ struct dev_host {
     uint64_t boots;
     uint64_t since_wall_ms; /* of the power state */
     enum dev_power power;
-    bool wedged;           /* SIGSTOPped */
-    pid_t pgid;            /* while not DEV_OFF */
+    bool wedged;      /* SIGSTOPped */
+    bool plugged;     /* `dev power`: the cord */
+    bool outlet_on;   /* the PDU's outlet; a host runs when it is plugged in and its outlet on */
+    bool outlet_back; /* a reboot by the PDU: on again with the next boot */
+    pid_t pgid;       /* while not DEV_OFF */
     int64_t boot_after_ms; /* once off: power on again after that long; -1: stay off */
     uint64_t dying_since_ms;
     char why[128]; /* of the last power change */
@@ -121,10 +124,17 @@ void host_init_timers(struct dev_host *h);
 int host_boot(struct dev_host *h, const char *why, struct err *err) ERR_USED;
 /* Cut the power.  boot_after_ms -1: it stays off. */
 void host_kill(struct dev_host *h, const char *why, int64_t boot_after_ms);
+/* Boot unless it is on, not plugged in, or its outlet is off. */
 void host_on(struct dev_host *h, const char *why);
+/* The PDU's three commands. */
+void host_outlet(struct dev_host *h, bool on);
+void host_outlet_reboot(struct dev_host *h);
+bool host_outlet_reads_on(const struct dev_host *h); /* off only when nothing runs any more */
 int host_signal(struct dev_host *h, int sig, struct err *err) ERR_USED; /* the whole group */
 /* SIGSTOP and SIGCONT of everything that runs on the host. */
 int host_wedge(struct dev_host *h, bool wedge, struct err *err) ERR_USED;
+/* Its pid, 0: it does not run. */
+pid_t host_process(const struct dev_host *h, const char *process);
 int host_kill_process(struct dev_host *h, const char *process, int sig, struct err *err) ERR_USED;
 void host_child_gone(struct dev_host *h, int status);
 void dev_wait_power(struct dev_host *h, bool on, uint64_t timeout_ms,
@@ -192,8 +202,6 @@ void pdu_close(struct dev *d);
 /* ctl.c: D/devd.sock. */
 int ctl_open(struct dev *d, struct err *err) ERR_USED;
 void ctl_close(struct dev *d);
-/* One request of the control protocol on hosts other than down; the answer, or NULL: later. */
-
 /* main.c */
 void dev_stop(struct dev *d); /* end everything, then the loop */
 

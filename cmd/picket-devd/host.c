@@ -10,6 +10,7 @@
 
 #include "cmd/picket-devd/dev.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -27,8 +28,7 @@
 #define GONE_POLL_MS 5
 #define CRASH_REBOOT_MS 1000
 #define DYING_WARN_MS 5000
-
-static void poll_gone(uv_timer_t *timer);
+#define OUTLET_REBOOT_MS 1000
 
 void host_init_timers(struct dev_host *h)
 {
@@ -42,6 +42,27 @@ static void set_why(struct dev_host *h, const char *why)
     h->since_wall_ms = clock_wall_ms();
 }
 
+/* What a real host loses with its power: /run, active volumes, traces of running guests. */
+static void clear_volatile(struct dev_host *h)
+{
+    static const char *const dirs[] = { "run", "active", "guests" };
+    char path[DEV_PATH_MAX];
+    const struct dirent *e;
+
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+        DIR *dir;
+
+        host_path(h, path, "%s", dirs[i]);
+        dir = opendir(path);
+        while (dir != NULL && (e = readdir(dir)) != NULL) {
+            (void)unlinkat(dirfd(dir), e->d_name, 0); /* folders stay */
+        }
+        if (dir != NULL) {
+            (void)closedir(dir);
+        }
+    }
+}
+
 static int write_boot(struct dev_host *h, struct err *err)
 {
     char path[DEV_PATH_MAX];
@@ -49,6 +70,7 @@ static int write_boot(struct dev_host *h, struct err *err)
     char *text;
     int rc;
 
+    clear_volatile(h);
     clock_uuid(h->boot_id);
     h->boots++;
     host_path(h, path, "boot-id");
@@ -95,6 +117,8 @@ int host_boot(struct dev_host *h, const char *why, struct err *err)
     }
     h->power = DEV_ON;
     h->wedged = false;
+    h->outlet_on = h->outlet_on || h->outlet_back;
+    h->outlet_back = false;
     set_why(h, why);
     guard_add(h->dev, h->pgid);
     net_changed(h->dev);
@@ -167,8 +191,7 @@ void host_kill(struct dev_host *h, const char *why, int64_t boot_after_ms)
     case DEV_ON:
         break;
     }
-    lg_info("power", "host=%s pgid=%d msg=\"power is cut\" why=\"%s\"", h->name, (int)h->pgid,
-            why);
+    lg_info("power", "host=%s pgid=%d msg=\"power is cut\" why=\"%s\"", h->name, (int)h->pgid, why);
     h->power = DEV_DYING;
     h->boot_after_ms = boot_after_ms;
     h->dying_since_ms = clock_now_ms();
@@ -183,6 +206,9 @@ void host_on(struct dev_host *h, const char *why)
 {
     struct err err = { 0 };
 
+    if (!h->plugged || !(h->outlet_on || h->outlet_back)) {
+        return;
+    }
     switch (h->power) {
     case DEV_ON:
         return;
@@ -199,6 +225,29 @@ void host_on(struct dev_host *h, const char *why)
         return;
     }
     CHECK_UNREACHABLE();
+}
+
+void host_outlet(struct dev_host *h, bool on)
+{
+    h->outlet_on = on;
+    h->outlet_back = false;
+    if (on) {
+        host_on(h, "outlet switched on");
+    } else {
+        host_kill(h, "outlet switched off", -1);
+    }
+}
+
+void host_outlet_reboot(struct dev_host *h)
+{
+    h->outlet_on = !h->plugged; /* without a cord there is no boot that would switch it on */
+    h->outlet_back = h->plugged;
+    host_kill(h, "outlet rebooted", h->plugged ? OUTLET_REBOOT_MS : -1);
+}
+
+bool host_outlet_reads_on(const struct dev_host *h)
+{
+    return h->outlet_on || h->power != DEV_OFF;
 }
 
 void host_child_gone(struct dev_host *h, int status)
@@ -242,11 +291,28 @@ int host_wedge(struct dev_host *h, bool wedge, struct err *err)
     return rc;
 }
 
-int host_kill_process(struct dev_host *h, const char *process, int sig, struct err *err)
+pid_t host_process(const struct dev_host *h, const char *process)
 {
     char path[DEV_PATH_MAX], text[32] = { 0 };
     uint64_t pid = 0;
     FILE *f;
+
+    host_path(h, path, "run/%s.pid", process);
+    f = fopen(path, "re");
+    if (f == NULL) {
+        return 0;
+    }
+    if (fgets(text, sizeof(text), f) == NULL || !str_parse_u64(text, &pid) || pid <= 1 ||
+        h->pgid == 0 || getpgid((pid_t)pid) != h->pgid) {
+        pid = 0;
+    }
+    (void)fclose(f);
+    return (pid_t)pid;
+}
+
+int host_kill_process(struct dev_host *h, const char *process, int sig, struct err *err)
+{
+    pid_t pid;
 
     if (h->power != DEV_ON) {
         return err_set(err, ERR_CONFLICT, "%s is off", h->name);
@@ -254,22 +320,17 @@ int host_kill_process(struct dev_host *h, const char *process, int sig, struct e
     if (!str_is_name(process)) {
         return err_set(err, ERR_INVALID, "\"%s\" is no process name", process);
     }
-    host_path(h, path, "run/%s.pid", process);
-    f = fopen(path, "re");
-    if (f == NULL) {
+    pid = host_process(h, process);
+    if (pid == 0) {
         return err_set(err, ERR_NOT_FOUND,
-                       "%s runs no %s; known are picketd, picket-agent and picket-watchdog",
-                       h->name, process);
+                       "no %s runs on %s just now; known are picketd, picket-agent and "
+                       "picket-watchdog",
+                       process, h->name);
     }
-    (void)fgets(text, sizeof(text), f);
-    (void)fclose(f);
-    if (!str_parse_u64(text, &pid) || pid <= 1 || getpgid((pid_t)pid) != h->pgid) {
-        return err_set(err, ERR_NOT_FOUND, "%s of %s does not run just now", process, h->name);
-    }
-    if (kill((pid_t)pid, sig) != 0) {
+    if (kill(pid, sig) != 0) {
         return err_native(err, ERR_SYS, "errno", errno, "signal %d to %s", sig, process);
     }
-    lg_info("power", "host=%s process=%s pid=%" PRIu64 " signal=%d", h->name, process, pid, sig);
+    lg_info("power", "host=%s process=%s pid=%d signal=%d", h->name, process, (int)pid, sig);
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,9 +29,9 @@
 #define ARGS_MAX 64
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 1000
-#define STEADY_MS 5000       /* ran that long: the next restart is quick again */
-#define EXIT_WANTS_RESET 3   /* the agent's word that this host must be reset */
-#define LOG_MAX (64L << 20)  /* a log above this is started anew at a restart of its process */
+#define STEADY_MS 5000      /* ran that long: the next restart is quick again */
+#define EXIT_WANTS_RESET 3  /* the agent's word that this host must be reset */
+#define LOG_MAX (64L << 20) /* a log above this is started anew at a restart of its process */
 
 struct proc {
     const char *name;
@@ -189,6 +190,18 @@ json_t *init_describe(struct dev_host *h)
 
 /* ---- the process ---- */
 
+/* One older log is kept. */
+static void rotate_log(const struct proc *p)
+{
+    char old[DEV_PATH_MAX + 4];
+    struct stat st;
+
+    if (stat(p->log, &st) == 0 && st.st_size > LOG_MAX) {
+        (void)snprintf(old, sizeof(old), "%s.1", p->log);
+        (void)rename(p->log, old);
+    }
+}
+
 static void start_proc(struct proc *p, uint64_t now)
 {
     struct spawn s = { .argv = p->argv, .log = p->log, .stdin_fd = -1 };
@@ -200,6 +213,7 @@ static void start_proc(struct proc *p, uint64_t now)
         p->start_at_ms = now + BACKOFF_MAX_MS;
         return;
     }
+    rotate_log(p);
     if (dev_spawn(&s, &p->pid, &err) != 0) {
         lg_err("init", "process=%s msg=\"%s\"", p->name, err.msg);
         p->pid = 0;
@@ -320,6 +334,22 @@ static int load(struct init *in, const char *file, struct err *err)
     return rc;
 }
 
+static void on_signal(struct init *in, uint32_t sig)
+{
+    switch (sig) {
+    case SIGCHLD:
+        break;
+    case SIGHUP: /* look again at what may run */
+        for (size_t i = 0; i < in->n_procs; i++) {
+            in->procs[i].start_at_ms = 0;
+        }
+        break;
+    default:
+        lg_info("init", "signal=%u msg=\"ends\"", sig);
+        exit(0);
+    }
+}
+
 static void run(struct init *in, int fd)
 {
     struct signalfd_siginfo si;
@@ -328,10 +358,8 @@ static void run(struct init *in, int fd)
     for (;;) {
         int wait_ms = start_due(in);
 
-        if (poll(&p, 1, wait_ms) > 0 && read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si) &&
-            si.ssi_signo != SIGCHLD && si.ssi_signo != SIGHUP) {
-            lg_info("init", "signal=%u msg=\"ends\"", si.ssi_signo);
-            exit(0);
+        if (poll(&p, 1, wait_ms) > 0 && read(fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+            on_signal(in, si.ssi_signo);
         }
         reap(in);
     }
@@ -353,8 +381,7 @@ int init_main(const char *file)
     (void)sigaddset(&set, SIGCHLD);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGTERM);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 ||
-        (fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0) {
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || (fd = signalfd(-1, &set, SFD_CLOEXEC)) < 0) {
         lg_err("init", "errno=%d msg=\"signalfd\"", errno);
         return 1;
     }

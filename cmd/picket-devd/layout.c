@@ -4,8 +4,8 @@
  *   D/pki/                CA, certificates of hosts and of the admin
  *   D/kubeconfig          for picket and kubectl
  *   D/devd.{sock,lock,pid,log}
- *   D/hosts/NAME/         addrmap, boot-id, hardware-id, init.json, watchdog.sock, log/, run/, store/, agent/
- *   D/san/                volumes, shared by all hosts
+ *   D/hosts/NAME/         addrmap, boot-id, hardware-id, init.json, watchdog.sock, log/, run/,
+ * store/, agent/ D/san/                volumes, shared by all hosts
  */
 
 #include "cmd/picket-devd/dev.h"
@@ -261,8 +261,7 @@ int dev_write_kubeconfig(struct dev *d, struct err *err)
 
         if (d->hosts[i].voter) {
             addrs_ip(END_OPERATOR, d->hosts[i].number, 1, ip);
-            buf_printf(&servers, "%shttps://%s:%u", servers.len > 0 ? "," : "", ip,
-                       d->port + 1U);
+            buf_printf(&servers, "%shttps://%s:%u", servers.len > 0 ? "," : "", ip, d->port + 1U);
         }
     }
     dev_path(d, path, "kubeconfig");
@@ -285,10 +284,10 @@ int dev_layout_save(struct dev *d, struct err *err)
     for (size_t i = 0; i < d->n_hosts; i++) {
         const struct dev_host *h = &d->hosts[i];
 
-        (void)json_array_append_new(
-            hosts, json_pack("{s:s, s:b, s:b, s:s, s:I}", "name", h->name, "voter", h->voter,
-                             "agent", h->agent, "hardwareID", h->hardware_id, "boots",
-                             (json_int_t)h->boots));
+        (void)json_array_append_new(hosts,
+                                    json_pack("{s:s, s:b, s:b, s:s, s:I}", "name", h->name, "voter",
+                                              h->voter, "agent", h->agent, "hardwareID",
+                                              h->hardware_id, "boots", (json_int_t)h->boots));
     }
     root = json_pack("{s:i, s:s, s:i, s:o}", "version", 1, "clusterID", d->cluster_id, "port",
                      (int)d->port, "hosts", hosts);
@@ -381,8 +380,7 @@ int dev_layout_load(struct dev *d, struct err *err)
     if (json_unpack(root, "{s:i, s:s, s:i, s:o}", "version", &version, "clusterID", &id, "port",
                     &port, "hosts", &hosts) != 0 ||
         version != 1 || strlen(id) != 36 || port < 1024 || port > 65000) {
-        rc = err_set(err, ERR_CORRUPT, "%s: not the description of a dev cluster, version 1",
-                     path);
+        rc = err_set(err, ERR_CORRUPT, "%s: not the description of a dev cluster, version 1", path);
     } else {
         CHECK(str_copy(d->cluster_id, sizeof(d->cluster_id), id));
         d->port = (uint16_t)port;
