@@ -127,8 +127,9 @@ struct decide_host {
     const struct decide_fencing *fencing; /* open one, or NULL */
     const uint64_t *history_ms; /* when fencings of this host were opened; not the open one */
     size_t n_history;
-    uint64_t released_ms; /* the operator released the hold: older fencings do not count */
-    bool powered_on;      /* after a fencing with action Reboot: `on` was done or given up */
+    uint64_t released_ms;  /* the operator released the hold: older fencings do not count */
+    uint32_t fenced_level; /* when FENCED by Off: the level that proved it */
+    bool powered_on;       /* after a fencing with action Reboot: `on` was done or given up */
 };
 
 struct decide_candidate { /* a picketd that may execute */
@@ -167,6 +168,7 @@ struct decide_facts {
     uint64_t heartbeat_ms, lease_ms, drift_ms; /* fence/timing.h */
     uint64_t attempt_timeout_ms, backoff_ms, backoff_max_ms;
     uint64_t probe_max_age_ms;
+    uint64_t life_fresh_ms; /* a life sign (or a request to renew) younger than this is news */
     uint64_t slot_stale_ms; /* a slot that did not change for so long is silent */
 
     struct decide_policy policy;
