@@ -56,7 +56,8 @@
     X(PLACE_R_AVOID, "StartFailed")                                                                \
     X(PLACE_R_MEMORY, "NotEnoughMemory")                                                           \
     X(PLACE_R_CPU, "NotEnoughCPU")                                                                 \
-    X(PLACE_R_FAILED, "Failed") /* the host is one of those assumed to fail */
+    X(PLACE_R_GROUP, "GroupDoesNotFit") /* it alone would fit, its Together group not */           \
+    X(PLACE_R_FAILED, "Failed")         /* the host is one of those assumed to fail */
 
 enum place_reason {
 #define PLACE_REASON_ENUM(name, text) name,
