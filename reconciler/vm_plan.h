@@ -101,6 +101,7 @@ struct vm_have {
     const char *detail; /* of the driver, or NULL */
     const char *uid;    /* of the object the domain was started for; "" not known */
     uint64_t seen_ms;
+    uint64_t look_after_ms; /* the next look makes no sense earlier */
     struct vm_lock lock;
     const struct vm_vol *vols;
     size_t n_vols;
@@ -206,6 +207,10 @@ const char *vm_latch_name(enum vm_latch l); /* "", "Poweroff", "GaveUp" */
 bool vm_phase_parse(const char *s, enum vm_phase *ret);
 bool vm_why_parse(const char *s, enum vm_why *ret);
 bool vm_latch_parse(const char *s, enum vm_latch *ret);
+
+bool vm_intent_equal(const struct vm_intent *a, const struct vm_intent *b);
+/* Earliest time of the next start after unwanted ends; 0: now. */
+uint64_t vm_intent_backoff_ms(const struct vm_intent *i);
 
 /* Is the lease so short that guests have to go?  (L/2 without an acknowledgement, or Lost.) */
 bool vm_lease_ending(const struct vm_env *env);
