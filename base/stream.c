@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,10 +69,23 @@ static void stream_kick(struct stream *s)
     CHECK(uv_idle_start(&s->idle, stream_idle_cb) == 0);
 }
 
+/* libuv writes without MSG_NOSIGNAL, and a peer that resets must not end the process.  A program
+ * that has its own handler keeps it. */
+static void stream_ignore_sigpipe(void)
+{
+    struct sigaction sa;
+
+    if (sigaction(SIGPIPE, NULL, &sa) == 0 && (sa.sa_flags & SA_SIGINFO) == 0 &&
+        sa.sa_handler == SIG_DFL) {
+        (void)signal(SIGPIPE, SIG_IGN);
+    }
+}
+
 struct stream *stream_alloc(uv_loop_t *loop, bool is_pipe, const struct stream_opts *opts)
 {
     struct stream *s = OBJ_NEW(struct stream);
 
+    stream_ignore_sigpipe();
     s->magic = STREAM_MAGIC;
     s->loop = loop;
     s->is_pipe = is_pipe;
