@@ -373,55 +373,75 @@ const char *place_verdict_name(enum place_verdict v)
     }
 }
 
-static const char *names(struct arena *a, const uint32_t *ids, size_t n, const void *items,
-                         size_t item_size, const char *last)
+static const char *host_names(const struct cap *p)
 {
+    const struct place_capacity *r = p->ret;
     const char *text = "";
 
-    for (size_t i = 0; i < n; i++) {
-        /* hosts and virtual machines both begin with their name */
-        const char *const *name = (const void *)((const char *)items + (size_t)ids[i] * item_size);
+    for (size_t i = 0; i < r->n_failed; i++) {
+        const char *sep = i == 0 ? "" : i + 1 == r->n_failed ? " and " : ", ";
 
-        if (i == LEFT_NAMES_MAX && n > LEFT_NAMES_MAX + 1) {
-            return arena_printf(a, "%s and %zu more", text, n - i);
-        }
-        text = arena_printf(a, "%s%s%s", text, i == 0 ? "" : i + 1 == n ? last : ", ", *name);
+        text = arena_printf(p->base->a, "%s%s%s", text, sep, p->base->in->hosts[r->failed[i]].name);
     }
     return text;
 }
 
-static const char *say(struct cap *p)
+static const char *left_names(const struct cap *p)
 {
-    const struct place_input *in = p->base->in;
     const struct place_capacity *r = p->ret;
-    struct arena *a = p->base->a;
-    const char *hosts = names(a, r->failed, r->n_failed, in->hosts, sizeof(*in->hosts), " and ");
-    const char *vms = names(a, r->left, r->n_left, in->vms, sizeof(*in->vms), ", ");
+    const char *text = "";
+
+    for (size_t i = 0; i < r->n_left; i++) {
+        if (i == LEFT_NAMES_MAX && r->n_left > LEFT_NAMES_MAX + 1) {
+            return arena_printf(p->base->a, "%s and %zu more", text, r->n_left - i);
+        }
+        text = arena_printf(p->base->a, "%s%s%s", text, i == 0 ? "" : ", ",
+                            p->base->in->vms[r->left[i]].name);
+    }
+    return text;
+}
+
+static const char *say_refuted(const struct cap *p)
+{
+    const struct place_capacity *r = p->ret;
+    const char *when = "even now";
     char size[24];
 
     place_size_text(r->left_memory, size, sizeof(size));
-    if (r->verdict == PLACE_REFUTED) {
-        return arena_printf(a,
-                            "%s%s%s %zu virtual machine%s with ha.policy Restart (%s) find%s no "
-                            "host: %s",
-                            r->n_failed == 0 ? "even now" : "if ", hosts,
-                            r->n_failed == 0   ? ""
-                            : r->n_failed == 1 ? " fails,"
-                                               : " fail,",
-                            r->n_left, r->n_left == 1 ? "" : "s", size, r->n_left == 1 ? "s" : "",
-                            vms);
+    if (r->n_failed > 0) {
+        when =
+            arena_printf(p->base->a, "if %s fail%s,", host_names(p), r->n_failed == 1 ? "s" : "");
     }
-    if (r->verdict == PLACE_NOT_PROVED) {
+    return arena_printf(
+        p->base->a, "%s %zu virtual machine%s with ha.policy Restart (%s) find%s no host: %s", when,
+        r->n_left, r->n_left == 1 ? "" : "s", size, r->n_left == 1 ? "s" : "", left_names(p));
+}
+
+static const char *say(const struct cap *p)
+{
+    const struct place_capacity *r = p->ret;
+
+    switch (r->verdict) {
+    case PLACE_REFUTED:
+        return say_refuted(p);
+    case PLACE_NOT_PROVED:
         return arena_printf(
-            a,
-            "any %u may fail; for %u no failing set was found, but the budget ended "
-            "after %llu sets, before %s",
-            r->max_tolerated, r->max_tolerated + 1, (unsigned long long)r->sets, hosts);
+            p->base->a,
+            "any %u of %u hosts may fail; for %u no failing set was found, but the budget "
+            "ended after %llu sets, before %s",
+            r->max_tolerated, p->n_live, r->max_tolerated + 1, (unsigned long long)p->sets,
+            host_names(p));
+    case PLACE_PROVED:
+        if (r->max_tolerated == 0) {
+            return "every virtual machine with ha.policy Restart has a host";
+        }
+        return arena_printf(p->base->a,
+                            "any %u of %u hosts may fail and every virtual machine with ha.policy "
+                            "Restart finds a host (%llu sets examined)",
+                            r->max_tolerated, p->n_live, (unsigned long long)p->sets);
+    default:
+        CHECK_UNREACHABLE();
     }
-    return arena_printf(a,
-                        "any %u of %u hosts may fail and every virtual machine with ha.policy "
-                        "Restart finds a host (%llu sets examined)",
-                        r->max_tolerated, p->n_live, (unsigned long long)r->sets);
 }
 
 static void ask(struct cap *p, uint32_t failures)

@@ -430,14 +430,17 @@ void place_fail_plan(const struct place_input *in, const uint32_t *failed, size_
                      struct arena *a, struct place_plan *ret)
 {
     uint32_t *ranks = ARENA_ARRAY(a, uint32_t, n_failed);
+    bool *marks = ARENA_ARRAY(a, bool, in->n_hosts);
     struct place_ctx c;
 
     place_index(&c, in, a);
     for (size_t i = 0; i < n_failed; i++) {
         CHECK(failed[i] < in->n_hosts);
         ranks[i] = c.rank_of[failed[i]];
+        marks[failed[i]] = true;
     }
     c.ignore_after = true;
     place_reset(&c, ranks, n_failed, false);
     make_plan(&c, ret);
+    ret->failed = marks;
 }

@@ -230,12 +230,14 @@ static void format_hosts(const struct place_plan *p, const struct place_load *lo
     for (size_t i = 0; i < p->in->n_hosts; i++) {
         const struct place_host *h = &p->in->hosts[p->host_order[i]];
         const struct place_load *l = &load[p->host_order[i]];
+        bool failed = p->failed != NULL && p->failed[p->host_order[i]] && load == p->after;
         char used[24], total[24];
 
         place_size_text(l->memory, used, sizeof(used));
         place_size_text(h->memory, total, sizeof(total));
         buf_printf(out, "  %-16s %-12s memory %s of %s, vCPUs %llu on %u CPUs\n", h->name,
-                   state_name(h), used, total, (unsigned long long)l->vcpus, h->cpus);
+                   failed ? "Failed" : state_name(h), used, total, (unsigned long long)l->vcpus,
+                   h->cpus);
     }
 }
 
