@@ -9,10 +9,11 @@ static void admit_device(const struct node *n, const json_t *obj, struct problem
     const char *type = jget_str(obj, "spec.type", "");
 
     if ((str_eq(type, "Null") || str_eq(type, "Ssh")) && !n->opts.lab) {
-        problem_add(p, "FieldValueForbidden", "spec.type",
-                    "%s proves nothing about a silent host and is allowed only in a lab cluster (one that "
-                    "was initialised with --lab); use Manual when there is no device",
-                    type);
+        problem_add(
+            p, "FieldValueForbidden", "spec.type",
+            "%s proves nothing about a silent host and is allowed only in a lab cluster (one that "
+            "was initialised with --lab); use Manual when there is no device",
+            type);
     }
 }
 

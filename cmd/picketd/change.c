@@ -43,8 +43,8 @@ static int check_version(const struct change *c, const json_t *want, struct err 
                        c->k->plural, c->name, c->old_rev, rv);
     }
     if (*uid != 0 && c->old != NULL && !str_eq(uid, jget_str(c->old, "metadata.uid", ""))) {
-        return err_set(err, ERR_CONFLICT, "%s \"%s\" is another object than uid %.40s", c->k->plural,
-                       c->name, uid);
+        return err_set(err, ERR_CONFLICT, "%s \"%s\" is another object than uid %.40s",
+                       c->k->plural, c->name, uid);
     }
     return 0;
 }
@@ -179,9 +179,9 @@ static int change_build(struct node *n, struct change *c, json_t *want, enum cha
         remember_applied(c->k, obj, c->old, manager, want);
     }
     c->stored = obj;
-    c->result = c->old == NULL                   ? CHANGE_CREATED
+    c->result = c->old == NULL                  ? CHANGE_CREATED
                 : json_equal(c->old, c->stored) ? CHANGE_UNCHANGED
-                                                 : CHANGE_CONFIGURED;
+                                                : CHANGE_CONFIGURED;
     return 0;
 }
 
@@ -254,7 +254,8 @@ int change_delete(struct node *n, const struct kind *k, const char *name, const 
     return 0;
 }
 
-/* --- the transaction --------------------------------------------------------------------------- */
+/* --- the transaction ---------------------------------------------------------------------------
+ */
 
 struct submit {
     node_cb *cb;
@@ -285,7 +286,8 @@ static void add_change(const struct change *c, struct arena *a, struct cmd_txn *
     CHECK(object_key(c->k, c->name, key, sizeof(key)));
     kb.p = (const uint8_t *)arena_strdup(a, key);
     kb.n = strlen(key);
-    *cmp = (struct txn_cmp){ .target = CMP_MOD, .result = CMP_EQUAL, .key = kb, .number = c->old_rev };
+    *cmp =
+        (struct txn_cmp){ .target = CMP_MOD, .result = CMP_EQUAL, .key = kb, .number = c->old_rev };
     if (c->stored == NULL) {
         *op = (struct txn_op){ .kind = TXN_DELETE, .key = kb };
     } else {

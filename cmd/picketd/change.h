@@ -3,8 +3,8 @@
 
 /* One object's change on its way into a transaction: what is there, what shall be there.
  *
- * Preparing is done against the local state; the transaction compares revisions, so a change that was
- * prepared on a stale state fails as a whole and is prepared again.
+ * Preparing is done against the local state; the transaction compares revisions, so a change that
+ * was prepared on a stale state fails as a whole and is prepared again.
  */
 
 #include <jansson.h>
@@ -25,7 +25,7 @@ enum change_result { CHANGE_CREATED, CHANGE_CONFIGURED, CHANGE_UNCHANGED, CHANGE
 struct change {
     const struct kind *k;
     char name[256];
-    json_t *old;    /* stored form, NULL: absent */
+    json_t *old; /* stored form, NULL: absent */
     uint64_t old_rev;
     json_t *stored; /* new stored form; NULL: delete */
     enum change_result result;
@@ -33,8 +33,9 @@ struct change {
 
 void change_done(struct change *c);
 
-/* `want` is borrowed, in API form.  Problems (validation) are added with the object's name in front of
- * the message when there are several; then ERR_INVALID.  Also ERR_EXISTS, ERR_NOT_FOUND, ERR_CONFLICT. */
+/* `want` is borrowed, in API form.  Problems (validation) are added with the object's name in front
+ * of the message when there are several; then ERR_INVALID.  Also ERR_EXISTS, ERR_NOT_FOUND,
+ * ERR_CONFLICT. */
 int change_prepare(struct node *n, const struct kind *k, const char *name, json_t *want,
                    enum change_mode mode, const char *manager, struct problems *problems,
                    struct change *ret, struct err *err) ERR_USED;
@@ -42,7 +43,8 @@ int change_prepare(struct node *n, const struct kind *k, const char *name, json_
 int change_delete(struct node *n, const struct kind *k, const char *name, const json_t *options,
                   struct change *ret, struct err *err) ERR_USED;
 
-/* All or nothing, under this actor.  The callback gets ERR_CONFLICT when something changed meanwhile. */
+/* All or nothing, under this actor.  The callback gets ERR_CONFLICT when something changed
+ * meanwhile. */
 void change_submit(struct node *n, const struct change *changes, size_t count,
                    const struct actor *actor, bool once, node_cb *cb, void *data);
 

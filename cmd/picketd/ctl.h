@@ -4,9 +4,9 @@
 /* The controllers: level-triggered, on the leader only, one pass at a time.
  *
  * A pass looks at the whole local state (objects, reports, safety records, leases), asks the pure
- * planners, and submits what they decide; the next pass runs when all answers are in and something has
- * changed, or when a planner asked to be asked again.  Controllers' commands are never repeated blindly:
- * the next pass sees what happened and decides anew.
+ * planners, and submits what they decide; the next pass runs when all answers are in and something
+ * has changed, or when a planner asked to be asked again.  Controllers' commands are never repeated
+ * blindly: the next pass sees what happened and decides anew.
  */
 
 #include "cmd/picketd/node.h"
@@ -17,8 +17,8 @@ void controller_stop(struct controller *c);
 /* Something outside the store changed (a lease, a probe). */
 void controller_wake(struct controller *c);
 
-/* Fill in host_generation, levels and n_levels of a FENCE_OPEN from the declared objects.  A device that
- * does not exist is left out of its level; a level with a missing device is left out whole. */
+/* Fill in host_generation, levels and n_levels of a FENCE_OPEN from the declared objects.  A device
+ * that does not exist is left out of its level; a level with a missing device is left out whole. */
 int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_safety *ret,
                  struct err *err) ERR_USED;
 

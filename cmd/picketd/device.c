@@ -130,7 +130,8 @@ static int add_parameters(const json_t *dev, struct fence_op *op, struct err *er
 
         key = json_object_iter_key(it);
         value = json_object_iter_value(it);
-        (void)snprintf(name, sizeof(name), "%s%s", op->type == FENCE_TYPE_AGENT ? "param." : "", key);
+        (void)snprintf(name, sizeof(name), "%s%s", op->type == FENCE_TYPE_AGENT ? "param." : "",
+                       key);
         rc = json_is_string(value) ? fence_op_set(op, name, json_string_value(value), err) : 0;
     }
     return rc;

@@ -1,7 +1,8 @@
 #ifndef CMD_PICKETD_DEVICE_H
 #define CMD_PICKETD_DEVICE_H
 
-/* From a FenceDevice object to an operation for picket-fence: addresses resolved, Secrets opened. */
+/* From a FenceDevice object to an operation for picket-fence: addresses resolved, Secrets opened.
+ */
 
 #include "cmd/picketd/node.h"
 #include "fence/dev.h"

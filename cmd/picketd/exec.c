@@ -23,8 +23,8 @@ struct executor {
     struct store_watch *watch;
     uv_async_t wake;
     uv_timer_t timer;
-    struct map done;   /* "fencing/attempt" -> non-NULL: begun by this process */
-    struct map probes; /* device -> struct exec_probe */
+    struct map done;    /* "fencing/attempt" -> non-NULL: begun by this process */
+    struct map probes;  /* device -> struct exec_probe */
     struct map probing; /* devices whose probe runs */
 };
 
@@ -38,7 +38,8 @@ struct job {
     struct fence_exec *exec;
 };
 
-/* --- attempts ---------------------------------------------------------------------------------- */
+/* --- attempts ----------------------------------------------------------------------------------
+ */
 
 static void result_written(void *data, const struct err *err, const struct cmd_answer *ans)
 {
@@ -210,7 +211,8 @@ static void on_wake(uv_async_t *h)
     }
 }
 
-/* --- probes ------------------------------------------------------------------------------------ */
+/* --- probes ------------------------------------------------------------------------------------
+ */
 
 bool executor_probe(const struct executor *x, const char *device, struct exec_probe *ret)
 {
@@ -345,7 +347,8 @@ struct executor *executor_new(struct node *n)
     CHECK(uv_async_init(n->loop, &x->wake, on_wake) == 0);
     CHECK(uv_timer_init(n->loop, &x->timer) == 0);
     CHECK(uv_timer_start(&x->timer, on_timer, PROBE_TICK_MS, PROBE_TICK_MS) == 0);
-    x->watch = store_watch_new(n->store, "s/fencing/", 10, NULL, 0, store_rev(n->store) + 1, wake, x);
+    x->watch =
+        store_watch_new(n->store, "s/fencing/", 10, NULL, 0, store_rev(n->store) + 1, wake, x);
     store_prefix(n->store, "s/fencing/", consider_visit, x);
     return x;
 }

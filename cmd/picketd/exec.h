@@ -1,8 +1,8 @@
 #ifndef CMD_PICKETD_EXEC_H
 #define CMD_PICKETD_EXEC_H
 
-/* The fence executor of this picketd: watches the safety records for attempts that name it, runs one
- * picket-fence per device of the level, and writes what the devices read back as FENCE_RESULTs.
+/* The fence executor of this picketd: watches the safety records for attempts that name it, runs
+ * one picket-fence per device of the level, and writes what the devices read back as FENCE_RESULTs.
  * Also probes fence devices on a schedule, so that a broken one is known before it is needed.
  */
 

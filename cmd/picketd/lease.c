@@ -45,7 +45,8 @@ void lease_timing(struct node *n, struct timing *ret)
     }
 }
 
-/* --- the table --------------------------------------------------------------------------------- */
+/* --- the table ---------------------------------------------------------------------------------
+ */
 
 static struct lease_info *lease_entry(struct lease_table *t, const char *host)
 {
@@ -104,8 +105,8 @@ static bool grant_visit(void *ctx, const struct kv *v)
     if (s_host_decode(kv_value(v), v->vlen, &a, &h, &err) == 0 && h.incarnation != 0 &&
         s_inc_get(g->t->node->store, h.incarnation, &a, &inc, &err) == 0 && inc.state == INC_LIVE) {
         struct lease_info *l = lease_entry(g->t, h.name);
-        uint32_t lease_ms = inc.loosest.lease_ms != 0 ? inc.loosest.lease_ms
-                                                      : (uint32_t)g->t->timing.lease_ms;
+        uint32_t lease_ms =
+            inc.loosest.lease_ms != 0 ? inc.loosest.lease_ms : (uint32_t)g->t->timing.lease_ms;
 
         *l = (struct lease_info){ .incarnation = h.incarnation };
         lease_extend(g->t, l, g->now, lease_ms);
@@ -179,7 +180,8 @@ void lease_table_reprieve(struct lease_table *t, const char *host)
     lease_extend(t, l, clock_now_ms(), (uint32_t)t->timing.lease_ms);
 }
 
-/* --- renewals ---------------------------------------------------------------------------------- */
+/* --- renewals ----------------------------------------------------------------------------------
+ */
 
 struct renewal {
     struct lease_table *t;
@@ -251,7 +253,8 @@ static void renewal_confirmed(void *data, const struct err *err)
     free(r);
 }
 
-/* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this. */
+/* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this.
+ */
 static void renewal_receive(struct lease_table *t, struct renewal *r, const json_t *body,
                             const struct s_inc *inc)
 {

@@ -2,8 +2,8 @@
 #define CMD_PICKETD_LEASE_H
 
 /* Host leases.  Deadlines live in the leader's memory only; their loss is an entry of the log
- * (safety.md 3).  A follower relays renewals to the leader; the leader extends the lease at receipt and
- * acknowledges after a read-index round, so that a deposed leader acknowledges nothing.
+ * (safety.md 3).  A follower relays renewals to the leader; the leader extends the lease at receipt
+ * and acknowledges after a read-index round, so that a deposed leader acknowledges nothing.
  */
 
 #include <jansson.h>
@@ -13,12 +13,12 @@
 
 struct lease_info {
     uint64_t incarnation;
-    uint64_t until_ms;    /* clock_now_ms; 0: no lease under this leader */
-    uint64_t last_ms;     /* newest receipt, 0: none under this leader */
-    uint64_t asked_ms;    /* a renewal arrived after the loss was proposed */
-    uint64_t links;       /* bit per link over which renewals came lately */
+    uint64_t until_ms; /* clock_now_ms; 0: no lease under this leader */
+    uint64_t last_ms;  /* newest receipt, 0: none under this leader */
+    uint64_t asked_ms; /* a renewal arrived after the loss was proposed */
+    uint64_t links;    /* bit per link over which renewals came lately */
     bool lost_proposed;
-    struct terms terms;   /* as stated by the agent at the last renewal */
+    struct terms terms; /* as stated by the agent at the last renewal */
     bool has_terms;
 };
 

@@ -55,12 +55,10 @@ static void parse_ms(const char *text, unsigned *ret)
 
 static void parse_option(int c, struct node_opts *o)
 {
-    const char **text[] = { ['n'] = &o->name,        ['d'] = &o->data,
-                            ['p'] = &o->listen_peer, ['a'] = &o->listen_api,
-                            ['c'] = &o->tls_cert,    ['k'] = &o->tls_key,
-                            ['A'] = &o->tls_ca,      ['C'] = &o->cluster,
-                            ['b'] = &o->bootstrap,   ['f'] = &o->fence_helper,
-                            ['s'] = &o->seal_key };
+    const char **text[] = { ['n'] = &o->name,         ['d'] = &o->data,     ['p'] = &o->listen_peer,
+                            ['a'] = &o->listen_api,   ['c'] = &o->tls_cert, ['k'] = &o->tls_key,
+                            ['A'] = &o->tls_ca,       ['C'] = &o->cluster,  ['b'] = &o->bootstrap,
+                            ['f'] = &o->fence_helper, ['s'] = &o->seal_key };
 
     if (c == 'l') {
         o->lab = true;
@@ -115,7 +113,8 @@ static void on_term(uv_signal_t *s, int signum)
     struct err e;
 
     lg_info("node", "signal=%d msg=\"stopping\"", signum);
-    /* Hand leadership over first, so that nobody waits for an election; then just go (crash-only). */
+    /* Hand leadership over first, so that nobody waits for an election; then just go (crash-only).
+     */
     if (rep_role(n->rep) == REP_LEADER && rep_transfer(n->rep, 0, &e) == 0) {
         static uv_timer_t t;
 

@@ -35,7 +35,8 @@ bool node_leads(const struct node *n)
     return rep_role(n->rep) == REP_LEADER && rep_lead_ready(n->rep);
 }
 
-/* --- the state machine behind rep -------------------------------------------------------------- */
+/* --- the state machine behind rep --------------------------------------------------------------
+ */
 
 static void fsm_apply(void *ctx, uint64_t index, uint64_t term, uint64_t leader_ms,
                       const struct rep_cmd *cmds, size_t n_cmds, struct buf *results)
@@ -94,7 +95,8 @@ static uint64_t fsm_hash(void *ctx)
     return store_hash(n->store);
 }
 
-/* --- commands ---------------------------------------------------------------------------------- */
+/* --- commands ----------------------------------------------------------------------------------
+ */
 
 static void op_free(uv_handle_t *h)
 {
@@ -201,7 +203,7 @@ void node_submit(struct node *n, struct cmd *cmd, bool once, node_cb *cb, void *
         op->seq = ++n->next_seq;
         cmd->session = n->session;
         cmd->seq = op->seq;
-        cmd->ack = op->seq > 512 ? op->seq - 512 : 0;
+        cmd->ack = op->seq > 512 ? op->seq - 512 : 1;
     }
     if (cmd_encode(cmd, &op->cmd, &op->last) != 0) {
         CHECK(uv_timer_start(&op->timer, op_reject, 0, 0) == 0);
@@ -238,7 +240,8 @@ json_t *node_object(struct node *n, const char *plural, const char *name, struct
     return object_read(n->store, plural, name, err);
 }
 
-/* --- this node's session ----------------------------------------------------------------------- */
+/* --- this node's session -----------------------------------------------------------------------
+ */
 
 static void session_open(struct node *n);
 
@@ -288,12 +291,16 @@ static void cluster_init(struct node *n, uint64_t term)
     node_submit(n, &c, false, init_done, n);
 }
 
-/* --- events of rep ----------------------------------------------------------------------------- */
+/* --- events of rep -----------------------------------------------------------------------------
+ */
 
 static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leader)
 {
     struct node *n = ctx;
 
+    if (leader != 0 && leader != n->id) {
+        n->leaders_seen++;
+    }
     if (leader == 0) {
         n->quorate_since_ms = 0;
     } else if (n->quorate_since_ms == 0) {
@@ -308,7 +315,8 @@ static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leade
             : role == REP_CANDIDATE ? "candidate"
             : role == REP_FOLLOWER  ? "follower"
                                     : "unavailable",
-            (unsigned long long)term, n->rep == NULL || leader == 0 ? "-" : rep_leader_name(n->rep));
+            (unsigned long long)term,
+            n->rep == NULL || leader == 0 ? "-" : rep_leader_name(n->rep));
     CHECK(role != REP_UNAVAILABLE); /* crash-only: the log replays and we start again */
 }
 
@@ -344,7 +352,8 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
     rep_reply(n->rep, call_id, &e, NULL, 0);
 }
 
-/* --- start ------------------------------------------------------------------------------------- */
+/* --- start -------------------------------------------------------------------------------------
+ */
 
 #define BOOT_MAX 16
 

@@ -1,8 +1,9 @@
 #ifndef CMD_PICKETD_NODE_H
 #define CMD_PICKETD_NODE_H
 
-/* One picketd: the replicated log, the state machine, the API server and, while this node leads, the
- * controllers.  One loop, one thread; every struct here belongs to it and lives as long as the process.
+/* One picketd: the replicated log, the state machine, the API server and, while this node leads,
+ * the controllers.  One loop, one thread; every struct here belongs to it and lives as long as the
+ * process.
  */
 
 #include <uv.h>
@@ -13,7 +14,8 @@
 #include "store/safety.h"
 #include "store/store.h"
 
-#define NODE_TIMEOUT_MS 10000U /* how long a write is tried before its outcome is reported unknown */
+#define NODE_TIMEOUT_MS                                                                            \
+    10000U /* how long a write is tried before its outcome is reported unknown */
 #define NODE_READ_MS 3000U
 
 struct node_opts {
@@ -42,9 +44,9 @@ struct node {
     struct tls_ctx *tls;
     struct http_server *server;
     uint64_t id;
-    uint64_t session;  /* 0: not open yet */
+    uint64_t session; /* 0: not open yet */
     uint64_t next_seq;
-    struct map ops;    /* private: requests under way */
+    struct map ops; /* private: requests under way */
     bool session_opening;
     struct lease_table *leases;
     struct controller *ctl;
@@ -53,17 +55,19 @@ struct node {
     uint64_t quorate_since_ms; /* 0: no leader known */
     uint8_t seal_key[32];
     bool has_seal_key;
-    uint64_t watches; /* open watch streams */
+    unsigned leaders_seen; /* other nodes that led since this process started */
+    uint64_t watches;      /* open watch streams */
 };
 
-int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, struct err *err) ERR_USED;
+int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop,
+               struct err *err) ERR_USED;
 
 bool node_leads(const struct node *n); /* and its barrier has been applied */
 
-/* Submit a command.  With `once` it goes under this node's session and is repeated until an answer is
- * known or NODE_TIMEOUT_MS have passed; without, it is tried once (controllers decide again anyway).
- * The callback gets either err or the decoded answer (ans->code may still be an error of the state
- * machine, which has been turned into err then: ans is never an error). */
+/* Submit a command.  With `once` it goes under this node's session and is repeated until an answer
+ * is known or NODE_TIMEOUT_MS have passed; without, it is tried once (controllers decide again
+ * anyway). The callback gets either err or the decoded answer (ans->code may still be an error of
+ * the state machine, which has been turned into err then: ans is never an error). */
 typedef void node_cb(void *data, const struct err *err, const struct cmd_answer *ans);
 void node_submit(struct node *n, struct cmd *cmd, bool once, node_cb *cb, void *data);
 
@@ -74,8 +78,8 @@ void node_read(struct node *n, node_read_cb *cb, void *data);
 /* Calls between picketds (rep_call kinds). */
 enum node_call { NODE_CALL_LEASE = 1 };
 
-/* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL when
- * absent (err->code ERR_NOT_FOUND) or corrupt.  The caller owns it. */
+/* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL
+ * when absent (err->code ERR_NOT_FOUND) or corrupt.  The caller owns it. */
 json_t *node_object(struct node *n, const char *plural, const char *name, struct err *err);
 
 #endif

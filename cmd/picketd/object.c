@@ -71,8 +71,13 @@ static json_t *object_parse(const struct kv *v, struct err *err)
     return obj;
 }
 
-json_t *object_load(const struct store *s, const struct kind *k, const char *name, uint64_t *ret_rev,
-                    struct err *err)
+json_t *object_stored(const struct kind *k, const struct kv *v, struct err *err)
+{
+    return k->read_only ? view_record(k, v, err) : object_parse(v, err);
+}
+
+json_t *object_load(const struct store *s, const struct kind *k, const char *name,
+                    uint64_t *ret_rev, struct err *err)
 {
     char key[OBJECT_KEY_MAX];
     const struct kv *v = NULL;
@@ -85,7 +90,7 @@ json_t *object_load(const struct store *s, const struct kind *k, const char *nam
         return NULL;
     }
     *ret_rev = v->mod_rev;
-    return k->read_only ? view_record(k, v, err) : object_parse(v, err);
+    return object_stored(k, v, err);
 }
 
 static void mask_values(json_t *map)
@@ -116,7 +121,7 @@ json_t *object_dress(const struct kind *k, json_t *stored, uint64_t rev)
 
 json_t *object_present(const struct kind *k, const struct kv *v, struct err *err)
 {
-    json_t *obj = k->read_only ? view_record(k, v, err) : object_parse(v, err);
+    json_t *obj = object_stored(k, v, err);
 
     return obj == NULL ? NULL : object_dress(k, obj, v->mod_rev);
 }
@@ -153,7 +158,7 @@ static bool each_visit(void *ctx, const struct kv *v)
 {
     struct each *e = ctx;
     struct err err;
-    json_t *obj = e->k->read_only ? view_record(e->k, v, &err) : object_parse(v, &err);
+    json_t *obj = object_stored(e->k, v, &err);
     bool more = true;
 
     if (obj != NULL) {

@@ -3,9 +3,9 @@
 
 /* Objects between the store and the API.
  *
- * A stored object is its API form without metadata.resourceVersion (that is the revision of the key), with
- * Secrets' values sealed, and with one private member, "_applied": what each field manager applied last.
- * Lock and Fencing are made from safety records; they have no o/ key.
+ * A stored object is its API form without metadata.resourceVersion (that is the revision of the
+ * key), with Secrets' values sealed, and with one private member, "_applied": what each field
+ * manager applied last. Lock and Fencing are made from safety records; they have no o/ key.
  */
 
 #include <jansson.h>
@@ -23,8 +23,10 @@ bool object_key(const struct kind *k, const char *name, char *dst, size_t size);
 
 /* The stored form, private parts included; *ret_rev is the revision of its last change.  The caller
  * owns the result; NULL with err set (ERR_NOT_FOUND, ERR_CORRUPT). */
-json_t *object_load(const struct store *s, const struct kind *k, const char *name, uint64_t *ret_rev,
-                    struct err *err);
+json_t *object_load(const struct store *s, const struct kind *k, const char *name,
+                    uint64_t *ret_rev, struct err *err);
+/* The stored form of one version of a key of this kind; NULL when it is corrupt. */
+json_t *object_stored(const struct kind *k, const struct kv *v, struct err *err);
 /* The API form of one version of a key of this kind; NULL when it is corrupt. */
 json_t *object_present(const struct kind *k, const struct kv *v, struct err *err);
 /* From a stored form (stolen): strip private parts, mask secrets, set the resourceVersion. */

@@ -26,7 +26,8 @@ void rest_free(struct rest *r)
 }
 
 /* Warnings of validation go out as Warning headers (RFC 7234 section 5.5), which kubectl prints. */
-static size_t warning_headers(const struct rest *r, struct http_header *dst, char text[][400], size_t max)
+static size_t warning_headers(const struct rest *r, struct http_header *dst, char **text,
+                              size_t max)
 {
     size_t n = 0;
 
@@ -34,8 +35,8 @@ static size_t warning_headers(const struct rest *r, struct http_header *dst, cha
         const struct problem *p = &r->problems.items[i];
 
         if (p->warning) {
-            (void)snprintf(text[n], sizeof(text[n]), "299 - \"%s%s%.300s\"", p->path,
-                           p->path[0] == 0 ? "" : ": ", p->message);
+            text[n] =
+                mem_printf("299 - \"%s%s%s\"", p->path, p->path[0] == 0 ? "" : ": ", p->message);
             for (char *c = text[n] + 7; *c != 0 && c[1] != 0; c++) {
                 *c = *c == '"' || (unsigned char)*c < ' ' ? '\'' : *c;
             }
@@ -49,12 +50,15 @@ static size_t warning_headers(const struct rest *r, struct http_header *dst, cha
 void rest_json(struct rest *r, int status, json_t *obj)
 {
     struct http_header headers[8];
-    char text[8][400];
+    char *text[8];
     size_t n = warning_headers(r, headers, text, ARRAY_LEN(headers));
     char *body = json_dumps(obj, JSON_COMPACT | JSON_ENCODE_ANY);
 
     CHECK(body != NULL);
     http_respond(r->req, status, "application/json", body, strlen(body), headers, n);
+    for (size_t i = 0; i < n; i++) {
+        free(text[i]);
+    }
     free(body);
     json_decref(obj);
     rest_free(r);
@@ -62,9 +66,9 @@ void rest_json(struct rest *r, int status, json_t *obj)
 
 void rest_err(struct rest *r, const struct err *err)
 {
-    json_t *st = status_from_err(err, r->k == NULL ? NULL : r->k->plural,
-                                 r->name[0] == 0 ? NULL : r->name,
-                                 problems_bad(&r->problems) ? &r->problems : NULL);
+    json_t *st =
+        status_from_err(err, r->k == NULL ? NULL : r->k->plural, r->name[0] == 0 ? NULL : r->name,
+                        problems_bad(&r->problems) ? &r->problems : NULL);
 
     rest_json(r, err_http(err->code), st);
 }
@@ -141,7 +145,8 @@ bool rest_body(struct rest *r)
     return true;
 }
 
-/* --- routing ----------------------------------------------------------------------------------- */
+/* --- routing -----------------------------------------------------------------------------------
+ */
 
 static void not_found(struct rest *r)
 {
@@ -156,7 +161,8 @@ static void bad_method(struct rest *r)
 {
     struct err err;
 
-    (void)err_set(&err, ERR_METHOD, "%.16s is not possible on %.200s", r->req->method, r->req->path);
+    (void)err_set(&err, ERR_METHOD, "%.16s is not possible on %.200s", r->req->method,
+                  r->req->path);
     rest_err(r, &err);
 }
 
@@ -172,11 +178,15 @@ static void route_object(struct rest *r)
     bool status = str_eq(r->sub, "status");
     struct err err;
 
-    if (auth_object(&r->req->peer, r->k, r->name, read ? AUTH_READ : status ? AUTH_STATUS : AUTH_WRITE,
+    if (auth_object(&r->req->peer, r->k, r->name,
+                    read     ? AUTH_READ
+                    : status ? AUTH_STATUS
+                             : AUTH_WRITE,
                     &err) != 0) {
         rest_err(r, &err);
     } else if (!read && r->k->read_only) {
-        (void)err_set(&err, ERR_METHOD, "%s are a view of what the cluster did; they cannot be written",
+        (void)err_set(&err, ERR_METHOD,
+                      "%s are a view of what the cluster did; they cannot be written",
                       r->k->plural);
         rest_err(r, &err);
     } else if (read && r->name[0] == 0) {
@@ -281,8 +291,9 @@ static bool route_discovery(struct rest *r)
         return true;
     }
     body = json_dumps(doc, JSON_COMPACT);
-    http_respond(r->req, 200, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-                 body, strlen(body), NULL, 0);
+    http_respond(r->req, 200,
+                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", body,
+                 strlen(body), NULL, 0);
     free(body);
     json_decref(doc);
     rest_free(r);

@@ -1,8 +1,8 @@
 #ifndef CMD_PICKETD_REST_H
 #define CMD_PICKETD_REST_H
 
-/* The API of this picketd: routing, and what the handlers share.  Handlers answer their request exactly
- * once; the context lives until then.
+/* The API of this picketd: routing, and what the handlers share.  Handlers answer their request
+ * exactly once; the context lives until then.
  */
 
 #include "api/http_server.h"
@@ -22,7 +22,7 @@ struct rest {
     bool dry_run;
     unsigned tries;
     void (*after)(struct rest *r); /* runs after the read point */
-    struct change *changes; /* of writes */
+    struct change *changes;        /* of writes */
     size_t n_changes;
     struct problems problems;
     void *op; /* of the handler */

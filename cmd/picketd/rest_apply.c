@@ -88,8 +88,8 @@ static void name_problems(struct problems *p, size_t from, const struct kind *k,
     for (size_t i = from; i < p->n; i++) {
         char *path = mem_strdup(p->items[i].path);
 
-        (void)snprintf(p->items[i].path, sizeof(p->items[i].path), "%s/%.60s: %s", k->singular, name,
-                       path);
+        (void)snprintf(p->items[i].path, sizeof(p->items[i].path), "%s/%.60s: %s", k->singular,
+                       name, path);
         free(path);
     }
 }
@@ -105,8 +105,9 @@ static int apply_item(struct rest *r, json_t *want, const char *manager, struct 
         return err->code;
     }
     if (k->read_only) {
-        return err_set(err, ERR_METHOD, "%s \"%s\": a view of what the cluster did cannot be applied",
-                       k->name, name);
+        return err_set(err, ERR_METHOD,
+                       "%s \"%s\": a view of what the cluster did cannot be applied", k->name,
+                       name);
     }
     if (auth_object(&r->req->peer, k, name, AUTH_WRITE, err) != 0) {
         return err->code;
@@ -205,8 +206,8 @@ void rest_apply(struct rest *r)
     }
     n = json_array_size(json_object_get(r->body, "items"));
     if (n == 0 || n > ITEMS_MAX) {
-        (void)err_set(&err, ERR_BAD_REQUEST, "items: 1 to %u objects are expected, not %zu", ITEMS_MAX,
-                      n);
+        (void)err_set(&err, ERR_BAD_REQUEST, "items: 1 to %u objects are expected, not %zu",
+                      ITEMS_MAX, n);
         rest_err(r, &err);
         return;
     }

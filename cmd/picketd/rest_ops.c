@@ -1,5 +1,5 @@
-/* Operations on a host: what its agent does (register, lease, terms, acquire, release, report) and what
- * operators do (fence, confirm-off).  docs/architecture.md has the table. */
+/* Operations on a host: what its agent does (register, lease, terms, acquire, release, report) and
+ * what operators do (fence, confirm-off).  docs/architecture.md has the table. */
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static void op_empty(void *data, const struct err *err, const struct cmd_answer 
     }
 }
 
-/* --- registration ------------------------------------------------------------------------------ */
+/* --- registration ------------------------------------------------------------------------------
+ */
 
 static void registration_answer(struct rest *r)
 {
@@ -69,8 +70,8 @@ static void registration_answer(struct rest *r)
                         jget_str(obj, "metadata.uid", ""), "incarnation", (json_int_t)inc.number,
                         "state", inc.number == 0 ? "" : inc_state_name(inc.state), "bootID",
                         inc.boot_id == NULL ? "" : inc.boot_id, "hardwareID",
-                        inc.hardware_id == NULL ? "" : inc.hardware_id, "lab", c.lab,
-                        "quarantined", c.quarantined));
+                        inc.hardware_id == NULL ? "" : inc.hardware_id, "lab", c.lab, "quarantined",
+                        c.quarantined));
     json_decref(obj);
     arena_done(&a);
 }
@@ -85,18 +86,17 @@ static void register_done(void *data, const struct err *err, const struct cmd_an
 
     if (err != NULL) {
         rest_err(r, err);
-    } else if (ans->n_values < 1 ||
-               s_inc_get(r->node->store, ans->values[0], &a, &inc, &e) != 0 ||
+    } else if (ans->n_values < 1 || s_inc_get(r->node->store, ans->values[0], &a, &inc, &e) != 0 ||
                s_cluster_get(r->node->store, &a, &c, &e) != 0) {
         (void)err_set(&e, ERR_UNKNOWN_OUTCOME, "the registration cannot be read back");
         rest_err(r, &e);
     } else {
         lg_info("ops", "host=%s incarnation=%" PRIu64 " state=%s msg=\"registered\"", r->name,
                 inc.number, inc_state_name(inc.state));
-        rest_json(r, 200, json_pack("{s:I, s:I, s:s, s:o}", "incarnation", (json_int_t)inc.number,
-                                    "epoch", (json_int_t)c.epoch, "state",
-                                    inc_state_name(inc.state), "terms",
-                                    terms_to_json(&inc.offered)));
+        rest_json(r, 200,
+                  json_pack("{s:I, s:I, s:s, s:o}", "incarnation", (json_int_t)inc.number, "epoch",
+                            (json_int_t)c.epoch, "state", inc_state_name(inc.state), "terms",
+                            terms_to_json(&inc.offered)));
     }
     arena_done(&a);
 }
@@ -142,23 +142,30 @@ static void host_created(void *data, const struct err *err, const struct cmd_ans
     }
 }
 
-/* A host whose agent has a certificate of this cluster belongs to it: it gets a Host object if nobody
- * declared one yet. */
+/* A host whose agent has a certificate of this cluster belongs to it: it gets a Host object if
+ * nobody declared one yet. */
 static void host_create(struct rest *r)
 {
-    json_t *want = json_pack("{s:s, s:s, s:{s:s}, s:{}}", "apiVersion", API_VERSION, "kind", "Host",
-                             "metadata", "name", r->name, "spec");
+    char address[64];
+    json_t *want;
     struct actor actor = { .role = ACTOR_USER, .name = r->req->peer.name };
     struct change *c = mem_alloc(sizeof(*c));
     struct err err;
 
+    (void)str_copy(address, sizeof(address), r->req->remote);
+    if (strrchr(address, ':') != NULL) {
+        *strrchr(address, ':') = 0;
+    }
+    want = json_pack("{s:s, s:s, s:{s:s}, s:{s:[s]}}", "apiVersion", API_VERSION, "kind", "Host",
+                     "metadata", "name", r->name, "spec", "addresses", address);
     for (size_t i = 0; i < r->n_changes; i++) {
         change_done(&r->changes[i]);
     }
     free(r->changes);
     r->changes = c;
     r->n_changes = 0;
-    if (change_prepare(r->node, r->k, r->name, want, CHANGE_CREATE, "", &r->problems, c, &err) != 0) {
+    if (change_prepare(r->node, r->k, r->name, want, CHANGE_CREATE, "", &r->problems, c, &err) !=
+        0) {
         rest_err(r, &err);
     } else {
         r->n_changes = 1;
@@ -182,7 +189,8 @@ static void register_go(struct rest *r)
     json_decref(obj);
 }
 
-/* --- leases and terms -------------------------------------------------------------------------- */
+/* --- leases and terms --------------------------------------------------------------------------
+ */
 
 struct lease_call {
     struct rep_req req; /* first */
@@ -210,7 +218,8 @@ static void lease_go(struct rest *r)
     c->r = r;
     jset(r->body, "host", json_string(r->name));
     text = json_dumps(r->body, JSON_COMPACT);
-    rep_call(r->node->rep, 0, NODE_CALL_LEASE, text, strlen(text), NODE_READ_MS, &c->req, lease_done);
+    rep_call(r->node->rep, 0, NODE_CALL_LEASE, text, strlen(text), NODE_READ_MS, &c->req,
+             lease_done);
     free(text);
 }
 
@@ -245,7 +254,8 @@ static void terms_go(struct rest *r)
     node_submit(r->node, &c, true, terms_done, r);
 }
 
-/* --- locks ------------------------------------------------------------------------------------- */
+/* --- locks -------------------------------------------------------------------------------------
+ */
 
 static void acquire_done(void *data, const struct err *err, const struct cmd_answer *ans)
 {
@@ -300,7 +310,8 @@ static void release_go(struct rest *r)
     locks_go(r, CMD_RELEASE, op_empty);
 }
 
-/* --- reports ----------------------------------------------------------------------------------- */
+/* --- reports -----------------------------------------------------------------------------------
+ */
 
 static void report_put(struct arena *a, struct txn_op *op, const char *key, const json_t *item)
 {
@@ -364,7 +375,8 @@ static int report_build(struct rest *r, struct arena *a, struct cmd_txn *t, stru
         const json_t *item = json_array_get(items, i);
 
         if (!report_object(item, object, sizeof(object)) || t->n_then >= ITEMS_MAX) {
-            return err_set(err, ERR_INVALID, "items[%zu]: kind and name of an object are needed", i);
+            return err_set(err, ERR_INVALID, "items[%zu]: kind and name of an object are needed",
+                           i);
         }
         (void)snprintf(key, sizeof(key), "r/%s/%s", r->name, object);
         report_put(a, &t->then_ops[t->n_then++], key, item);
@@ -414,7 +426,8 @@ static int report_check(struct rest *r, struct err *err)
     int rc = s_host_get(r->node->store, r->name, &a, &h, err);
 
     if (rc == 0 && h.incarnation != body_u64(r, "incarnation")) {
-        rc = err_set(err, ERR_STALE, "incarnation %" PRIu64 " is not the newest of %s: register again",
+        rc = err_set(err, ERR_STALE,
+                     "incarnation %" PRIu64 " is not the newest of %s: register again",
                      body_u64(r, "incarnation"), r->name);
     }
     arena_done(&a);
@@ -435,7 +448,8 @@ static void report_go(struct rest *r)
     arena_done(&a);
 }
 
-/* --- operators --------------------------------------------------------------------------------- */
+/* --- operators ---------------------------------------------------------------------------------
+ */
 
 static void fencing_answer(void *data, const struct err *err, const struct cmd_answer *ans)
 {
@@ -499,7 +513,8 @@ static void confirm_go(struct rest *r)
     node_submit(r->node, &c, true, op_empty, r);
 }
 
-/* --- routing ----------------------------------------------------------------------------------- */
+/* --- routing -----------------------------------------------------------------------------------
+ */
 
 static const struct host_op {
     const char *name;

@@ -1,6 +1,6 @@
-/* Watch streams: one JSON event a line, as Kubernetes does it (API concepts, "Efficient detection of
- * changes").  A stream is a cursor in the store's history; a slow client only holds its own cursor back
- * and gets 410 Expired when it falls out of the ring. */
+/* Watch streams: one JSON event a line, as Kubernetes does it (API concepts, "Efficient detection
+ * of changes").  A stream is a cursor in the store's history; a slow client only holds its own
+ * cursor back and gets 410 Expired when it falls out of the ring. */
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -189,8 +189,8 @@ static void watch_bookmark(struct watch *w, uint64_t rev, bool initial_end)
     json_t *obj;
 
     (void)snprintf(text, sizeof(text), "%" PRIu64, rev);
-    obj = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", API_VERSION, "kind", w->r->k->name, "metadata",
-                    "resourceVersion", text);
+    obj = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", API_VERSION, "kind", w->r->k->name,
+                    "metadata", "resourceVersion", text);
     if (initial_end) {
         jset(obj, "metadata.annotations", json_pack("{s:s}", "k8s.io/initial-events-end", "true"));
     }
@@ -201,7 +201,8 @@ static void watch_bookmark(struct watch *w, uint64_t rev, bool initial_end)
 
         json_decref(none);
         if (initial_end) {
-            jset(table, "metadata.annotations", json_incref(json_object_get(json_object_get(obj, "metadata"), "annotations")));
+            jset(table, "metadata.annotations",
+                 json_incref(json_object_get(json_object_get(obj, "metadata"), "annotations")));
         }
         json_decref(obj);
         obj = table;
@@ -281,14 +282,15 @@ static bool watch_from(struct rest *r, uint64_t *ret_from, bool *ret_initial, st
     uint64_t rev = 0;
 
     if (rv != NULL && *rv != 0 && !str_parse_u64(rv, &rev)) {
-        (void)err_set(err, ERR_BAD_REQUEST, "resourceVersion=%.40s is not a version of this server", rv);
+        (void)err_set(err, ERR_BAD_REQUEST, "resourceVersion=%.40s is not a version of this server",
+                      rv);
         return false;
     }
     *ret_initial = rev == 0 || send;
     *ret_from = (*ret_initial ? store_rev(r->node->store) : rev) + 1;
     if (*ret_from <= store_compact_rev(r->node->store)) {
-        (void)err_set(err, ERR_COMPACTED, "too old resource version: %" PRIu64 " (%" PRIu64 ")", rev,
-                      store_compact_rev(r->node->store));
+        (void)err_set(err, ERR_COMPACTED, "too old resource version: %" PRIu64 " (%" PRIu64 ")",
+                      rev, store_compact_rev(r->node->store));
         return false;
     }
     return true;

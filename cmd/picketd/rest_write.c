@@ -1,5 +1,6 @@
-/* POST, PUT, PATCH and DELETE of objects.  Each is: read point, prepare, one transaction that compares
- * revisions; when something changed meanwhile and the caller named no version, prepare again. */
+/* POST, PUT, PATCH and DELETE of objects.  Each is: read point, prepare, one transaction that
+ * compares revisions; when something changed meanwhile and the caller named no version, prepare
+ * again. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,7 @@ static json_t *status_success(const struct rest *r, const struct change *c)
 {
     return json_pack("{s:s, s:s, s:{}, s:s, s:{s:s, s:s, s:s, s:s}}", "apiVersion", "v1", "kind",
                      "Status", "metadata", "status", "Success", "details", "name", r->name, "group",
-                     API_GROUP, "kind", r->k->plural, "uid",
-                     jget_str(c->old, "metadata.uid", ""));
+                     API_GROUP, "kind", r->k->plural, "uid", jget_str(c->old, "metadata.uid", ""));
 }
 
 static void write_answer(struct rest *r, uint64_t rev)
@@ -31,7 +31,8 @@ static void write_answer(struct rest *r, uint64_t rev)
         rest_json(r, 200, status_success(r, c));
         return;
     }
-    obj = object_dress(c->k, c->stored, c->result == CHANGE_UNCHANGED || rev == 0 ? c->old_rev : rev);
+    obj =
+        object_dress(c->k, c->stored, c->result == CHANGE_UNCHANGED || rev == 0 ? c->old_rev : rev);
     c->stored = NULL;
     rest_json(r, created ? 201 : 200, obj);
 }
@@ -88,7 +89,8 @@ static bool write_begin(struct rest *r)
     return true;
 }
 
-/* --- create and update ------------------------------------------------------------------------- */
+/* --- create and update -------------------------------------------------------------------------
+ */
 
 static void create_go(struct rest *r)
 {
@@ -149,7 +151,8 @@ void rest_update(struct rest *r)
     }
 }
 
-/* --- patch ------------------------------------------------------------------------------------- */
+/* --- patch -------------------------------------------------------------------------------------
+ */
 
 enum patch_type { PATCH_MERGE, PATCH_JSON, PATCH_APPLY, PATCH_OTHER };
 
@@ -196,8 +199,9 @@ static void patch_go(struct rest *r)
     int rc;
 
     if (patch_type(r) == PATCH_APPLY) {
-        rc = change_prepare(r->node, r->k, r->name, r->body, CHANGE_APPLY,
-                            manager == NULL ? "apply" : manager, &r->problems, &r->changes[0], &err);
+        rc =
+            change_prepare(r->node, r->k, r->name, r->body, CHANGE_APPLY,
+                           manager == NULL ? "apply" : manager, &r->problems, &r->changes[0], &err);
     } else {
         rc = patched(r, &want, &err);
         if (rc == 0) {
@@ -229,7 +233,8 @@ void rest_patch(struct rest *r)
     }
 }
 
-/* --- delete ------------------------------------------------------------------------------------ */
+/* --- delete ------------------------------------------------------------------------------------
+ */
 
 static void delete_go(struct rest *r)
 {

@@ -141,10 +141,11 @@ int seal_open(const struct node *n, const char *secret, const char *key, const c
     free(raw);
     if (!ok) {
         free(out);
-        return err_set(err, ERR_CORRUPT,
-                       "Secret %s: %s cannot be opened with this node's sealing key: restore the key "
-                       "or apply the Secret again",
-                       secret, key);
+        return err_set(
+            err, ERR_CORRUPT,
+            "Secret %s: %s cannot be opened with this node's sealing key: restore the key "
+            "or apply the Secret again",
+            secret, key);
     }
     *ret = out;
     return 0;

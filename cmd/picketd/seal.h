@@ -1,9 +1,10 @@
 #ifndef CMD_PICKETD_SEAL_H
 #define CMD_PICKETD_SEAL_H
 
-/* Secrets at rest: each value is sealed with AES-256-GCM (NIST SP 800-38D) under the cluster's sealing
- * key, bound to the name of its Secret and its key, as "sealed:1:<base64 of nonce, text, tag>".
- * The key is a file of 64 hex digits that every voter got when it joined; it is not in the store.
+/* Secrets at rest: each value is sealed with AES-256-GCM (NIST SP 800-38D) under the cluster's
+ * sealing key, bound to the name of its Secret and its key, as "sealed:1:<base64 of nonce, text,
+ * tag>". The key is a file of 64 hex digits that every voter got when it joined; it is not in the
+ * store.
  */
 
 #include <jansson.h>
@@ -19,9 +20,9 @@ int seal_close(const struct node *n, const char *secret, const char *key, const 
 int seal_open(const struct node *n, const char *secret, const char *key, const char *sealed,
               char **ret, struct err *err) ERR_USED;
 
-/* Merge a Secret's stringData and data (base64) into sealed `data` of `obj`; "***" keeps the value that
- * `old` (stored form, may be NULL) has.  A value equal to the old one keeps its sealed form, so that
- * applying twice changes nothing. */
+/* Merge a Secret's stringData and data (base64) into sealed `data` of `obj`; "***" keeps the value
+ * that `old` (stored form, may be NULL) has.  A value equal to the old one keeps its sealed form,
+ * so that applying twice changes nothing. */
 int seal_secret(const struct node *n, json_t *obj, const json_t *old, struct err *err) ERR_USED;
 /* The plain value of {secret, key}; the caller wipes and frees it. */
 int seal_lookup(const struct node *n, const char *secret, const char *key, char **ret,

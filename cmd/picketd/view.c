@@ -93,7 +93,8 @@ int terms_from_json(const json_t *j, struct terms *ret, struct err *err)
     }
     if (i == ARRAY_LEN(wd_names)) {
         return err_set(err, ERR_INVALID,
-                       "terms.watchdog: \"%.40s\" is none of None, Hardware, Xen, Softdog, Dev", wd);
+                       "terms.watchdog: \"%.40s\" is none of None, Hardware, Xen, Softdog, Dev",
+                       wd);
     }
     t.wd = (enum wd_kind)i;
     t.on_quorum_loss = str_eq(jget_str(j, "onQuorumLoss", "Stop"), "Freeze") ? QUORUM_LOSS_FREEZE
@@ -206,9 +207,9 @@ static json_t *view_results(const struct s_fencing *f)
 
 static json_t *view_fencing(const struct s_fencing *f)
 {
-    static const char *const states[] = { [FENCING_OPEN] = "Open",
-                                          [FENCING_SUCCEEDED] = "Succeeded",
-                                          [FENCING_CANCELED] = "Canceled" };
+    static const char *const states[] = {
+        [FENCING_OPEN] = "Open", [FENCING_SUCCEEDED] = "Succeeded", [FENCING_CANCELED] = "Canceled"
+    };
     char name[OBJECT_NAME_MAX];
     char uid[64];
     json_t *obj;

@@ -10,7 +10,8 @@
 
 #define OBJECT_NAME_MAX 320
 
-/* The object (without resourceVersion) of a record of this kind; NULL with err when it is corrupt. */
+/* The object (without resourceVersion) of a record of this kind; NULL with err when it is corrupt.
+ */
 json_t *view_record(const struct kind *k, const struct kv *v, struct err *err);
 
 /* "Off", "Reboot", ...; "" for none. */

@@ -1,0 +1,319 @@
+/* Status of Hosts, of the Cluster, and of objects whose references are missing. */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "api/valid.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/ctl_priv.h"
+#include "cmd/picketd/exec.h"
+#include "cmd/picketd/view.h"
+
+/* --- hosts -------------------------------------------------------------------------------------
+ */
+
+static void set_int(json_t *obj, const char *path, uint64_t v)
+{
+    jset(obj, path, json_integer((json_int_t)v));
+}
+
+static void host_lease(const struct s_inc *inc, json_t *next)
+{
+    set_int(next, "status.lease.leaseMs", inc->offered.lease_ms);
+    jset(next, "status.lease.onQuorumLoss",
+         json_string(quorum_loss_name(inc->offered.on_quorum_loss)));
+    jset(next, "status.lease.watchdog", json_string(wd_name(inc->offered.wd)));
+    set_int(next, "status.lease.watchdogMs", inc->offered.watchdog_ms);
+    jset(next, "status.lease.guarded", json_boolean(inc->offered.guarded));
+}
+
+static void host_drain(struct pass *p, const struct ctl_obj *o, json_t *next)
+{
+    json_t *left;
+    const char *key;
+    void *v;
+
+    if (!jget_bool(o->json, "spec.maintenance", false)) {
+        (void)json_object_del(json_object_get(next, "status"), "drain");
+        return;
+    }
+    left = json_array();
+    for (size_t i = 0; map_next(&p->locks, &i, &key, &v);) {
+        const struct s_lock *l = v;
+
+        if (str_starts(key, "virtualmachines/") && str_eq(l->owner.host, o->name) &&
+            l->owner.incarnation != 0) {
+            (void)json_array_append_new(left, json_string(key + strlen("virtualmachines/")));
+        }
+    }
+    (void)cond_set(next, "Drained", json_array_size(left) == 0 ? "True" : "False",
+                   json_array_size(left) == 0 ? "Empty" : "GuestsRemain",
+                   json_array_size(left) == 0 ? "no guest runs here"
+                                              : "guests are being moved away",
+                   p->wall_ms);
+    jset(next, "status.drain.remaining", left);
+}
+
+static void host_update(struct pass *p, const struct ctl_obj *o, const struct decide_cond *d)
+{
+    const struct s_inc *inc = pass_inc(p, o->name);
+    json_t *next = json_deep_copy(o->json);
+    char fencing[OBJECT_NAME_MAX];
+
+    set_int(next, "status.incarnation", inc == NULL ? 0 : inc->number);
+    jset(next, "status.incarnationState",
+         json_string(inc == NULL ? "None" : inc_state_name(inc->state)));
+    if (inc != NULL) {
+        host_lease(inc, next);
+    }
+    if (inc != NULL && inc->fencing != 0) {
+        (void)snprintf(fencing, sizeof(fencing), "%s-%" PRIu64, o->name, inc->fencing);
+        jset(next, "status.fencing", json_string(fencing));
+    } else {
+        (void)json_object_del(json_object_get(next, "status"), "fencing");
+    }
+    host_drain(p, o, next);
+    (void)cond_set(next, "Ready", d->ready, d->reason, d->message, p->wall_ms);
+    (void)cond_set(next, "FencingReady", d->fencing_ready, d->fencing_reason, d->fencing_message,
+                   p->wall_ms);
+    pass_update(p, o, next);
+}
+
+void ctl_host_pass(struct pass *p, const struct decide_plan *d)
+{
+    for (size_t i = 0; i < d->n_conds; i++) {
+        const struct ctl_obj *o = ctl_find(p->c, "hosts", d->conds[i].host);
+
+        if (o != NULL) {
+            host_update(p, o, &d->conds[i]);
+        }
+    }
+}
+
+/* --- references --------------------------------------------------------------------------------
+ */
+
+struct refs {
+    struct pass *p;
+    struct buf *out;
+};
+
+static void ref_check(void *ctx, const char *ref_kind, const char *name, const char *path)
+{
+    struct refs *r = ctx;
+    const struct kind *k = kind_find(ref_kind);
+
+    (void)path;
+    if (k != NULL && ctl_find(r->p->c, k->plural, name) == NULL) {
+        buf_printf(r->out, "%s%s %s", r->out->len == 0 ? "" : ", ", k->name, name);
+    }
+}
+
+const char *pass_missing_refs(struct pass *p, const struct ctl_obj *o)
+{
+    struct buf b = { 0 };
+    struct refs r = { .p = p, .out = &b };
+    const char *text;
+
+    obj_refs(o->k, o->json, ref_check, &r);
+    text = arena_strdup(&p->a, buf_cstr(&b));
+    buf_done(&b);
+    return text;
+}
+
+/* Kinds that hosts realise: Ready when every live host that reports them says so. */
+static bool on_hosts(const struct kind *k)
+{
+    static const char *const kinds[] = { "ISCSITarget",     "LUN",    "MultipathPolicy",
+                                         "VolumeGroup",     "Volume", "Bond",
+                                         "Bridge",          "VLAN",   "NetworkCheck",
+                                         "SharedFilesystem" };
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (str_eq(k->name, kinds[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the hosts report of one object, in a condition's words. */
+struct realised {
+    size_t ready, hosts;
+    const char *bad_host, *reason, *message;
+    const char *good_reason;
+};
+
+static void realised_on(struct pass *p, const struct ctl_obj *o, struct realised *r)
+{
+    const struct kind *hk = kind_find("Host");
+    const struct ctl_obj *h;
+
+    for (size_t pos = 0; (h = ctl_next(p->c, hk, &pos)) != NULL;) {
+        const json_t *rep = ctl_report(p->c, h->name, o->k->plural, o->name);
+
+        if (rep == NULL || !pass_host_ready(p, h->name)) {
+            continue;
+        }
+        r->hosts++;
+        if (str_eq(jget_str(rep, "state", ""), "Ready")) {
+            r->ready++;
+            r->good_reason = jget_str(rep, "reason", "Ready");
+        } else {
+            r->bad_host = h->name;
+            r->reason = jget_str(rep, "reason", "NotReady");
+            r->message = jget_str(rep, "message", "");
+        }
+    }
+}
+
+static void ref_condition(struct pass *p, const struct ctl_obj *o, const char *missing,
+                          json_t *next)
+{
+    struct realised r = { 0 };
+    char *message = NULL;
+
+    if (*missing != 0) {
+        message = arena_printf(&p->a, "waits for %s, which does not exist (yet)", missing);
+        (void)cond_set(next, "Ready", "False", "ReferenceNotFound", message, p->wall_ms);
+        return;
+    }
+    if (!on_hosts(o->k)) {
+        if (cond_get(next, "Ready") != NULL) {
+            (void)cond_set(next, "Ready", "True", "ReferencesFound", "", p->wall_ms);
+        }
+        return;
+    }
+    realised_on(p, o, &r);
+    if (r.bad_host != NULL) {
+        message = arena_printf(&p->a, "%s: %s", r.bad_host, r.message);
+        (void)cond_set(next, "Ready", "False", r.reason, message, p->wall_ms);
+    } else if (r.ready > 0) {
+        message = arena_printf(&p->a, "on %zu host%s", r.ready, r.ready == 1 ? "" : "s");
+        (void)cond_set(next, "Ready", "True", r.good_reason, message, p->wall_ms);
+    } else {
+        (void)cond_set(next, "Ready", "False", "Pending", "no host has reported it yet",
+                       p->wall_ms);
+    }
+}
+
+/* VirtualMachines, Hosts and the Cluster have writers of their own. */
+static bool has_own_writer(const struct kind *k)
+{
+    return str_eq(k->name, "VirtualMachine") || str_eq(k->name, "Host") ||
+           str_eq(k->name, "Cluster") || str_eq(k->name, "Migration") || str_eq(k->name, "Secret");
+}
+
+/* FenceDevices: what this leader's own probes say. */
+static void device_condition(struct pass *p, const struct ctl_obj *o, json_t *next)
+{
+    struct exec_probe probe;
+
+    if (str_eq(jget_str(o->json, "spec.type", ""), "Manual")) {
+        (void)cond_set(next, "Ready", "True", "Manual",
+                       "waits for `picket confirm-off` when needed", p->wall_ms);
+    } else if (!executor_probe(p->c->node->exec, o->name, &probe)) {
+        if (cond_get(next, "Ready") == NULL) {
+            (void)cond_set(next, "Ready", "Unknown", "NotProbed",
+                           "not probed yet: it is in no host's fencing levels, or was just made",
+                           p->wall_ms);
+        }
+    } else if (probe.outcome == (int)FENCE_SUCCEEDED) {
+        (void)cond_set(next, "Ready", "True", "ProbeSucceeded", "", p->wall_ms);
+    } else {
+        (void)cond_set(next, "Ready", probe.outcome == (int)FENCE_FAILED ? "False" : "Unknown",
+                       "ProbeFailed", probe.detail, p->wall_ms);
+    }
+}
+
+void ctl_ref_pass(struct pass *p)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(&p->c->objects, &i, &key, &v);) {
+        const struct ctl_obj *o = v;
+        const char *missing;
+        json_t *next;
+
+        if (has_own_writer(o->k)) {
+            continue;
+        }
+        missing = pass_missing_refs(p, o);
+        next = json_deep_copy(o->json);
+        if (str_eq(o->k->name, "FenceDevice") && *missing == 0) {
+            device_condition(p, o, next);
+        } else {
+            ref_condition(p, o, missing, next);
+        }
+        pass_update(p, o, next);
+    }
+}
+
+/* --- the cluster -------------------------------------------------------------------------------
+ */
+
+static void count_ready(struct pass *p, json_t *next)
+{
+    const struct kind *hk = kind_find("Host");
+    const struct kind *vk = kind_find("VirtualMachine");
+    const struct ctl_obj *o;
+    uint64_t total = 0, ready = 0;
+
+    for (size_t pos = 0; (o = ctl_next(p->c, hk, &pos)) != NULL; total++) {
+        ready += pass_host_ready(p, o->name) ? 1U : 0U;
+    }
+    set_int(next, "status.hosts.total", total);
+    set_int(next, "status.hosts.ready", ready);
+    total = 0;
+    ready = 0;
+    for (size_t pos = 0; (o = ctl_next(p->c, vk, &pos)) != NULL;) {
+        if (!str_eq(jget_str(o->json, "spec.runPolicy", "Running"), "Stopped")) {
+            total++;
+            ready += str_eq(jget_str(o->json, "status.phase", ""), "Running") ? 1U : 0U;
+        }
+    }
+    set_int(next, "status.virtualMachines.total", total);
+    set_int(next, "status.virtualMachines.ready", ready);
+}
+
+static void voters(struct pass *p, json_t *next)
+{
+    struct rep_peer_info peers[32];
+    size_t n = rep_peers(p->c->node->rep, peers, ARRAY_LEN(peers));
+    json_t *list = json_array();
+    size_t up = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool ok = peers[i].reachable || peers[i].id == p->c->node->id;
+
+        up += ok;
+        (void)json_array_append_new(list, json_pack("{s:s, s:b, s:s}", "name", peers[i].name,
+                                                    "reachable", ok, "role",
+                                                    peers[i].role == REP_VOTER     ? "Voter"
+                                                    : peers[i].role == REP_STANDBY ? "Standby"
+                                                                                   : "Spare"));
+    }
+    jset(next, "status.voters", list);
+    jset(next, "status.quorum", json_true());
+    (void)cond_set(next, "Ready", "True", up == n ? "AllVotersReachable" : "VotersMissing",
+                   arena_printf(&p->a, "%zu of %zu voters reachable", up, n), p->wall_ms);
+}
+
+void ctl_cluster_pass(struct pass *p)
+{
+    const struct ctl_obj *o = ctl_find(p->c, "clusters", "cluster");
+    json_t *next;
+
+    if (o == NULL) {
+        return;
+    }
+    next = json_deep_copy(o->json);
+    jset(next, "status.leader", json_string(p->c->node->opts.name));
+    set_int(next, "status.term", p->c->term);
+    jset(next, "status.clusterID", json_string(p->c->node->opts.cluster));
+    voters(p, next);
+    count_ready(p, next);
+    pass_update(p, o, next);
+}
