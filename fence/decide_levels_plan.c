@@ -283,12 +283,13 @@ static const char *useless_device(struct decide_run *r, const struct decide_host
 static void ready_without_level(struct decide_run *r, const struct decide_host *h,
                                 struct decide_cond *c)
 {
-    bool watchdog = (r->f->policy.watchdog_fallback ||
-                     decide_levels_have(h->levels, h->n_levels, FENCE_TYPE_WATCHDOG)) &&
-                    decide_watchdog_refusal(&h->terms, r->f->policy.lab) == NULL;
+    bool declared = decide_levels_have(h->levels, h->n_levels, FENCE_TYPE_WATCHDOG);
+    const char *refusal = decide_watchdog_refusal(&h->terms, r->f->policy.lab);
 
-    if (watchdog) {
+    if ((declared || r->f->policy.watchdog_fallback) && refusal == NULL) {
         ready_set(c, "True", "Watchdog", "its armed watchdog ends it when its lease ends");
+    } else if (declared) {
+        ready_set(c, "False", "WatchdogDoesNotCount", refusal);
     } else if (h->n_levels == 0) {
         ready_set(c, "False", "NoFencing",
                   "no fence device is declared in spec.fencing: when it dies, its VMs wait for "

@@ -221,7 +221,7 @@ static void plan_fenced(struct decide_run *r, const struct decide_host *h, struc
     decide_cond_set(c, "False", "Fenced",
                     arena_printf(r->a,
                                  "incarnation %" PRIu64 " was fenced (%s); the host is back once "
-                                 "it has booted and its agent registers",
+                                 "it has booted again and its agent registers",
                                  h->incarnation, decide_proof_name(h->fenced_by)));
     if (!r->f->policy.reboot || h->fenced_by != DECIDE_PROOF_OFF || h->powered_on ||
         h->fenced_level >= h->n_levels) {

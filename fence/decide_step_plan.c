@@ -291,10 +291,16 @@ static const char *watchdog_contradiction(struct decide_run *r, const struct dec
                         : arena_printf(r->a, "its watchdog should have ended it, but %s", veto);
 }
 
-/* Runs beside the attempts: whichever proof comes first ends the fencing.  *ret_waiting: the wait
- * runs. */
+/* What the watchdog's part of a fencing says. */
+struct wait_state {
+    bool waiting;        /* the bound has not passed yet */
+    const char *veto;    /* it has, but the host shows signs of life */
+    const char *refusal; /* a Watchdog device is declared and cannot count: why */
+};
+
+/* Runs beside the attempts: whichever proof comes first ends the fencing. */
 static bool step_watchdog(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                          bool *ret_waiting)
+                          struct wait_state *ret)
 {
     const struct decide_facts *f = r->f;
     const struct decide_fencing *fc = h->fencing;
@@ -302,14 +308,14 @@ static bool step_watchdog(struct decide_run *r, const struct decide_host *h, str
     uint64_t settled_ms = f->leader_since_ms + f->lease_ms + f->drift_ms;
     uint64_t bound_ms = timing_watchdog_bound_ms(t->lease_ms, t->watchdog_ms, t->feed_ms);
     struct decide_item *it;
-    const char *why;
+    bool declared = decide_levels_have(fc->levels, fc->n_levels, FENCE_TYPE_WATCHDOG);
+    const char *why = decide_watchdog_refusal(t, f->policy.lab);
 
-    if (decide_watchdog_refusal(t, f->policy.lab) != NULL ||
-        (!f->policy.watchdog_fallback &&
-         !decide_levels_have(fc->levels, fc->n_levels, FENCE_TYPE_WATCHDOG))) {
+    if (why != NULL || (!declared && !f->policy.watchdog_fallback)) {
+        ret->refusal = declared ? why : NULL;
         return false;
     }
-    *ret_waiting = true;
+    ret->waiting = true;
     if (fc->wait_started_ms == 0) {
         if (f->now_ms < settled_ms) {
             decide_recheck(r, settled_ms);
@@ -324,12 +330,10 @@ static bool step_watchdog(struct decide_run *r, const struct decide_host *h, str
         decide_recheck(r, fc->wait_started_ms + bound_ms);
         return false;
     }
-    why = watchdog_contradiction(r, h);
-    if (why != NULL) {
-        (void)decide_add(r, DECIDE_HOLD, h, "LifeSign", why);
+    ret->waiting = false;
+    ret->veto = watchdog_contradiction(r, h);
+    if (ret->veto != NULL) {
         decide_recheck(r, f->now_ms + f->slot_stale_ms);
-        decide_cond_set(c, "Unknown", "LifeSign", why);
-        *ret_waiting = false;
         return false;
     }
     why = arena_printf(r->a, "the watchdog's bound of %s has passed", decide_ms(r->a, bound_ms));
@@ -345,6 +349,7 @@ static bool step_watchdog(struct decide_run *r, const struct decide_host *h, str
 
 static const char *last_results(struct decide_run *r, const struct decide_fencing *fc)
 {
+    const struct decide_level *l = attempt_level(fc);
     const char *s = "";
 
     if (fc->vetoed && fc->veto_reason != NULL) {
@@ -359,6 +364,11 @@ static const char *last_results(struct decide_run *r, const struct decide_fencin
                              fence_outcome_name(res->result),
                              res->detail != NULL && res->detail[0] != '\0' ? ", " : "",
                              res->detail != NULL ? res->detail : "");
+        }
+    }
+    for (size_t i = 0; l != NULL && attempt_over(r->f, fc) && i < l->n_devices; i++) {
+        if (find_result(fc, fc->attempt, l->devices[i].name) == NULL) {
+            s = arena_printf(r->a, "%s; %s: no result in time", s, l->devices[i].name);
         }
     }
     return s;
@@ -428,12 +438,19 @@ static uint64_t backoff_until_ms(const struct decide_facts *f, const struct deci
 }
 
 static void no_level(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                     bool watchdog_waits)
+                     const struct wait_state *wait)
 {
     const struct decide_fencing *fc = h->fencing;
 
-    if (watchdog_waits) {
+    if (wait->waiting) {
         wait_for(r, h, c, DECIDE_WAIT, "WatchdogWait", "waits until its watchdog has ended it");
+    } else if (wait->veto != NULL) {
+        wait_for(r, h, c, DECIDE_HOLD, "LifeSign", wait->veto);
+    } else if (wait->refusal != NULL) {
+        wait_for(r, h, c, DECIDE_HOLD, "NoUsableDevice",
+                 arena_printf(r->a,
+                              "no level can be attempted, and its watchdog does not count: %s",
+                              wait->refusal));
     } else if (fc->n_levels == 0) {
         wait_for(r, h, c, DECIDE_HOLD, "NoFencing", "it has no fence device");
     } else if (decide_levels_have(fc->levels, fc->n_levels, FENCE_TYPE_MANUAL)) {
@@ -501,7 +518,7 @@ static void start_attempt(struct decide_run *r, const struct decide_host *h, str
 }
 
 static void step_attempt(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                         bool watchdog_waits)
+                         const struct wait_state *wait)
 {
     const struct decide_facts *f = r->f;
     const struct decide_fencing *fc = h->fencing;
@@ -521,7 +538,7 @@ static void step_attempt(struct decide_run *r, const struct decide_host *h, stru
         return;
     }
     if (count_attemptable(fc) == 0) {
-        no_level(r, h, c, watchdog_waits);
+        no_level(r, h, c, wait);
         return;
     }
     level = next_level(fc, &wrapped);
@@ -539,7 +556,7 @@ static void step_attempt(struct decide_run *r, const struct decide_host *h, stru
 void decide_fencing_step(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
 {
     const struct decide_fencing *fc = h->fencing;
-    bool watchdog_waits = false;
+    struct wait_state wait = { 0 };
     const char *why;
 
     if (fc == NULL) {
@@ -566,9 +583,8 @@ void decide_fencing_step(struct decide_run *r, const struct decide_host *h, stru
         decide_cond_set(c, "Unknown", "Reprieved", why);
         return;
     }
-    if (step_edited(r, h, c) || step_succeeded(r, h, c) ||
-        step_watchdog(r, h, c, &watchdog_waits)) {
+    if (step_edited(r, h, c) || step_succeeded(r, h, c) || step_watchdog(r, h, c, &wait)) {
         return;
     }
-    step_attempt(r, h, c, watchdog_waits);
+    step_attempt(r, h, c, &wait);
 }
