@@ -33,7 +33,7 @@ OBJS   := $(foreach d,$(DIRS) $(addprefix cmd/,$(CMDS)),$(patsubst %.c,$(O)/%.o,
 NODE_OBJS := $(patsubst %.c,$(O)/%.o,$(filter-out cmd/picketd/main.c,$(wildcard cmd/picketd/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: all help clean deps check check-unit check-tidy FORCE
+.PHONY: all help clean deps check run-check check-unit check-tidy units demo install fuzz FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -73,8 +73,55 @@ $(O)/flags: FORCE
 
 -include $(OBJS:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tests/unit/*.c))
 
+units: $(UNITS)
+
 check-unit: $(UNITS) ## unit tests; M=kv_test runs one program
 	@for t in $(if $(M),$(O)/unit/$(M),$(UNITS)); do echo "  TEST  $$t"; $$t || exit 1; done
+
+deps: ## install the Debian packages that are missing
+	@tests/tools/deps.sh
+
+check: deps ## everything: tidy, unit tests, sanitizers, fuzzing, dev clusters
+	@$(MAKE) -s --no-print-directory run-check
+
+run-check:
+	@tests/check.sh $(SECTIONS)
+
+demo: deps ## three hosts, the book's cluster, a power cut and a network cut
+	@$(MAKE) --no-print-directory -j2 all
+	@tests/demo/demo.py
+
+PREFIX ?= /usr/local
+install: all ## copy programs, unit files and documentation below $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/doc/picket/examples
+	install -m 755 $(O)/picket $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(filter-out $(O)/picket,$(BINS)) $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/picket
+	install -m 644 $(wildcard examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/picket/examples
+
+# Fuzzers: clang's libFuzzer on the library sources a target needs (first line of each target:
+# "// sources: ...").  FUZZ_SECONDS bounds each.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+fuzz: $(addprefix run-fuzz-,$(FUZZERS)) ## run every fuzzer for FUZZ_SECONDS
+
+run-fuzz-%: $(O)/fuzz/%
+	@echo "  FUZZ  $*"; mkdir -p $(O)/fuzz/corpus-$*
+	$(Q)$(O)/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 -rss_limit_mb=2048 \
+	  -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus-$* $(wildcard tests/fuzz/corpus/$(patsubst %_fuzz,%,$*))
+
+FUZZ_OBJS := $(patsubst %.c,$(O)/fuzz-obj/%.o,$(wildcard base/*.c api/*.c store/*.c raft/*.c fence/*.c))
+FUZZFL    := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -O1 -g
+$(O)/fuzz-obj/llhttp/%.o: $(LLHTTP)/%.c
+	@mkdir -p $(@D)
+	$(Q)clang-14 -isystem /usr/share/include/llhttp -DLLHTTP_STRICT_MODE=1 $(FUZZFL) -w -c -o $@ $<
+$(O)/fuzz-obj/%.o: %.c
+	@mkdir -p $(@D); echo "  FCC   $<"
+	$(Q)clang-14 $(CPPFLAGS) $(CSTD) $(FUZZFL) -w -MMD -MP -c -o $@ $<
+$(O)/fuzz/%: $(O)/fuzz-obj/tests/fuzz/%.o $(FUZZ_OBJS) $(addprefix $(O)/fuzz-obj/llhttp/,llhttp.o api.o http.o)
+	@mkdir -p $(@D); echo "  FLD   $@"
+	$(Q)clang-14 -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+-include $(FUZZ_OBJS:.o=.d)
 
 clean: ## remove what was built
 	rm -rf build build-*

@@ -1,0 +1,67 @@
+#!/bin/bash
+# Everything that `make check` runs.  The last line is "N passed, N failed".
+#
+#   tests/check.sh [SECTION...]   sections: unit san tidy golden fuzz dev
+#
+# Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+sections=${*:-tidy unit san fuzz dev}
+logs=build/check
+mkdir -p "$logs"
+passed=0
+failed=0
+failures=
+
+note() { printf '%-58s %s\n' "$1" "$2"; }
+
+# step NAME SECONDS COMMAND...: cmocka programs count with every test in them
+step() {
+    local name=$1 limit=$2 log n
+    shift 2
+    log="$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9_.-' _).log"
+    if timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null; then
+        n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test(s)\..*/\1/p' "$log" | tail -n 1)
+        n=${n:-1}
+        passed=$((passed + n))
+        note "$name" "ok ($n)"
+    else
+        failed=$((failed + 1))
+        failures="$failures $name"
+        note "$name" "FAILED, see $log"
+        tail -n 25 "$log" | sed 's/^/    | /'
+    fi
+}
+
+units() { # FOLDER of the build, LABEL
+    local t
+    for t in tests/unit/*_test.c; do
+        t=$(basename "$t" .c)
+        step "$2 $t" 180 "$1/unit/$t"
+    done
+}
+
+for s in $sections; do
+    case $s in
+    tidy)
+        step 'tidy' 300 make -s check-tidy ;;
+    unit)
+        step 'build' 1200 make -j2 WERROR=1 all units
+        units build unit ;;
+    san)
+        step 'build with sanitizers' 1800 make -j2 SAN=address,undefined all units
+        ASAN_OPTIONS=detect_leaks=0 units build-address-undefined san ;;
+    fuzz)
+        step 'fuzz' 900 make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}" ;;
+    dev)
+        for t in tests/dev/*_test.py tests/dev/*_test.sh; do
+            [ -e "$t" ] && step "dev $(basename "$t")" 300 "$t"
+        done ;;
+    *)
+        echo "check.sh: no section '$s'" >&2
+        exit 2 ;;
+    esac
+done
+[ -z "$failures" ] || echo "failed:$failures"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
