@@ -222,6 +222,7 @@ struct place_plan {
     const struct place_load *before; /* by host: what runs there now */
     const struct place_load *used;   /* by host: with what is reserved, sources of moves included */
     const struct place_load *after;  /* by host: when all moves and stops are done */
+    const bool *failed;              /* by host: assumed to have failed; NULL: none */
     size_t n_assigned;               /* wanted ones with a host */
     size_t n_unplaced;               /* wanted ones without */
     size_t n_moves;                  /* PLACE_MIGRATE */
