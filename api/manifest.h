@@ -3,10 +3,11 @@
 
 /* Manifests: YAML (or JSON, which is read as YAML) text to objects, with the place of every value.
  *
- * Refused with line and column: duplicate keys, tags, anchors and aliases beyond a small depth and count,
- * NUL bytes, bad UTF-8, lines above 1 MiB, documents above 4 MiB, more than 64 levels, and anything that
- * is not a mapping at the top.  Scalars are typed by spelling as in YAML 1.2's core schema (no `yes`/`no`
- * booleans, no octal); the field tables then decide.  Pure but for manifest_read_path.
+ * Refused with line and column: duplicate keys, tags, anchors and aliases beyond a small depth and
+ * count, NUL bytes, bad UTF-8, lines above 1 MiB, documents above 4 MiB, more than 64 levels, and
+ * anything that is not a mapping at the top.  Scalars are typed by spelling as in YAML 1.2's core
+ * schema (no `yes`/`no` booleans, no octal); the field tables then decide.  Pure but for
+ * manifest_read_path.
  */
 
 #include <jansson.h>
@@ -31,17 +32,17 @@ int manifest_read_path(const char *path, struct manifest **ret, struct err *err)
 void manifest_free(struct manifest *m);
 size_t manifest_count(const struct manifest *m);
 const struct manifest_doc *manifest_doc(const struct manifest *m, size_t i);
-/* "FILE:LINE:COLUMN" of the value at a field path such as "spec.disks[0].size" (of the deepest part of it
- * that exists); returns false when nothing is known. */
+/* "FILE:LINE:COLUMN" of the value at a field path such as "spec.disks[0].size" (of the deepest part
+ * of it that exists); returns false when nothing is known. */
 bool manifest_where(const struct manifest *m, size_t doc, const char *path, char *dst, size_t size);
 
-/* One JSON value as the server gets it in a body: strict, no duplicate keys, depth and size bounded;
- * errors carry line and column.  The caller owns the result. */
+/* One JSON value as the server gets it in a body: strict, no duplicate keys, depth and size
+ * bounded; errors carry line and column.  The caller owns the result. */
 int json_parse_strict(const char *text, size_t len, json_t **ret, struct err *err) ERR_USED;
 /* Canonical text: sorted keys, compact.  The caller frees it. */
 char *json_canonical(const json_t *v, size_t *ret_len);
-/* YAML text of a value, as `get -o yaml` prints it: keys in the order apiVersion, kind, metadata, spec,
- * data, status, then sorted.  The caller frees it. */
+/* YAML text of a value, as `get -o yaml` prints it: keys in the order apiVersion, kind, metadata,
+ * spec, data, status, then sorted.  The caller frees it. */
 char *json_to_yaml(const json_t *v);
 
 #endif
