@@ -243,6 +243,9 @@ bool pass_host_ready(const struct pass *p, const char *host)
     const struct s_inc *inc = pass_inc(p, host);
     struct lease_info l;
 
+    if (p->c->what_if) {
+        return inc != NULL && inc->state == INC_LIVE;
+    }
     return inc != NULL && inc->state == INC_LIVE && lease_table_get(p->c->node->leases, host, &l) &&
            l.incarnation == inc->number && !l.lost_proposed && l.until_ms > p->now_ms;
 }
@@ -361,22 +364,86 @@ static void submit_changes(struct pass *p)
 /* --- the pass ----------------------------------------------------------------------------------
  */
 
-static void pass_run(struct controller *c)
+static struct pass *pass_new(struct controller *c)
 {
     struct pass *p = OBJ_NEW(struct pass);
     const struct ctl_obj *cluster;
 
-    c->dirty = false;
-    cache_pull(c);
     p->c = c;
     p->now_ms = clock_now_ms();
     p->wall_ms = clock_wall_ms();
-    c->recheck_ms = p->now_ms + IDLE_MS;
     lease_timing(c->node, &p->timing);
     cluster = ctl_find(c, "clusters", "cluster");
     p->cluster = cluster == NULL ? NULL : cluster->json;
     store_prefix(c->node->store, "s/lock/", lock_visit, p);
     store_prefix(c->node->store, "s/host/", host_visit, p);
+    return p;
+}
+
+static void pass_free(struct pass *p)
+{
+    map_done(&p->locks);
+    map_done(&p->incs);
+    arena_done(&p->a);
+    free(p);
+}
+
+/* --- what if -----------------------------------------------------------------------------------
+ */
+
+static void overlay(struct controller *c, const struct change *ch)
+{
+    char key[OBJECT_KEY_MAX];
+    struct ctl_obj *o;
+
+    if (!object_key(ch->k, ch->name, key, sizeof(key))) {
+        return;
+    }
+    if (ch->stored == NULL) {
+        cache_del(c, key);
+        return;
+    }
+    o = OBJ_NEW(struct ctl_obj);
+    o->k = ch->k;
+    o->name = mem_strdup(ch->name);
+    o->json = json_incref(ch->stored);
+    obj_free(map_put(&c->objects, key, o));
+}
+
+struct pass *pass_what_if(struct node *n, const struct change *changes, size_t count)
+{
+    struct controller *c = OBJ_NEW(struct controller);
+
+    c->node = n;
+    c->what_if = true;
+    store_prefix(n->store, "o/", cache_visit, c);
+    for (size_t i = 0; i < count; i++) {
+        overlay(c, &changes[i]);
+    }
+    return pass_new(c);
+}
+
+void pass_what_if_done(struct pass *p)
+{
+    struct controller *c = p->c;
+
+    pass_free(p);
+    cache_clear(&c->objects);
+    cache_clear(&c->reports);
+    free(c);
+}
+
+/* --- one pass ----------------------------------------------------------------------------------
+ */
+
+static void pass_run(struct controller *c)
+{
+    struct pass *p;
+
+    c->dirty = false;
+    cache_pull(c);
+    p = pass_new(c);
+    c->recheck_ms = p->now_ms + IDLE_MS;
     ctl_fence_pass(p);
     ctl_volume_pass(p);
     ctl_vm_pass(p);
@@ -386,10 +453,7 @@ static void pass_run(struct controller *c)
     if (p->more) {
         c->dirty = true;
     }
-    map_done(&p->locks);
-    map_done(&p->incs);
-    arena_done(&p->a);
-    free(p);
+    pass_free(p);
 }
 
 static void on_timer(uv_timer_t *h);

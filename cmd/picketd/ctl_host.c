@@ -6,6 +6,7 @@
 #include "api/valid.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "cmd/picketd/capacity.h"
 #include "cmd/picketd/ctl_priv.h"
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/view.h"
@@ -315,5 +316,6 @@ void ctl_cluster_pass(struct pass *p)
     jset(next, "status.clusterID", json_string(p->c->node->opts.cluster));
     voters(p, next);
     count_ready(p, next);
+    capacity_status(p, next);
     pass_update(p, o, next);
 }

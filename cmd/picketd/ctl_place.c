@@ -413,7 +413,7 @@ static void result_of(struct vm_places *s, uint32_t vm)
     rejects_of(s, vm, out);
 }
 
-struct vm_places *ctl_place(struct pass *p)
+static struct vm_places *facts_make(struct pass *p)
 {
     struct vm_places *s = ARENA_NEW(&p->a, struct vm_places);
     const json_t *c = p->cluster;
@@ -429,6 +429,18 @@ struct vm_places *ctl_place(struct pass *p)
         .cpu_percent = (uint32_t)jget_int(c, "spec.capacity.cpuOvercommit", 4) * 100,
         .preemption = true,
     };
+    return s;
+}
+
+const struct place_input *ctl_place_facts(struct pass *p)
+{
+    return &facts_make(p)->in;
+}
+
+struct vm_places *ctl_place(struct pass *p)
+{
+    struct vm_places *s = facts_make(p);
+
     place_decide(&s->in, &p->a, &s->plan);
     for (uint32_t i = 0; i < s->in.n_vms; i++) {
         result_of(s, i);

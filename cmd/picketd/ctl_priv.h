@@ -39,6 +39,7 @@ struct controller {
     struct map attempts; /* "fencing/attempt" -> struct ctl_time: when we saw it begin */
     unsigned inflight;
     bool dirty;
+    bool what_if; /* no controller at all: see pass_what_if */
     uint64_t recheck_ms;
 };
 
@@ -92,6 +93,11 @@ void ctl_ref_pass(struct pass *p);
 void ctl_volume_pass(struct pass *p);
 void ctl_vm_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
+
+/* A pass over the local state with changes laid over it, that decides nothing: Live incarnations
+ * count as ready.  On any node. */
+struct pass *pass_what_if(struct node *n, const struct change *changes, size_t count);
+void pass_what_if_done(struct pass *p);
 
 /* References of an object that do not exist, as "Volume lvvm3, Bridge br9"; "" when all do. */
 const char *pass_missing_refs(struct pass *p, const struct ctl_obj *o);

@@ -326,6 +326,8 @@ void rest_request(void *ctx, struct http_req *req)
 
         if (str_eq(rest, "apply")) {
             rest_apply(r);
+        } else if (str_eq(rest, "plan")) {
+            rest_plan(r);
         } else {
             route_kind(r, rest);
         }

@@ -48,6 +48,7 @@ void rest_update(struct rest *r);
 void rest_patch(struct rest *r);
 void rest_delete(struct rest *r);
 void rest_apply(struct rest *r);
+void rest_plan(struct rest *r);
 void rest_host_op(struct rest *r);
 void rest_cluster_view(struct rest *r);
 void rest_metrics(struct rest *r);

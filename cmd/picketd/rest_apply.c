@@ -6,6 +6,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/auth.h"
+#include "cmd/picketd/capacity.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/rest.h"
@@ -172,7 +173,8 @@ static void apply_go(struct rest *r)
     struct err err = { 0 };
     bool any = false;
 
-    if (apply_prepare(r, &err) != 0) {
+    if (apply_prepare(r, &err) != 0 ||
+        capacity_admit(r->node, r->changes, r->n_changes, &r->problems, &err) != 0) {
         rest_err(r, &err);
         return;
     }
@@ -185,6 +187,49 @@ static void apply_go(struct rest *r)
     }
     change_submit(r->node, r->changes, r->n_changes, &actor, true, apply_done, r);
 }
+
+/* --- plan --------------------------------------------------------------------------------------
+ */
+
+#define FAIL_MAX 64U
+
+static void plan_go(struct rest *r)
+{
+    const json_t *fail = json_object_get(r->body, "fail");
+    const char *hosts[FAIL_MAX];
+    size_t n = json_array_size(fail);
+    struct buf text = { 0 };
+    struct err err = { 0 };
+
+    if (n > FAIL_MAX) {
+        (void)err_set(&err, ERR_INVALID, "fail: at most %u hosts", FAIL_MAX);
+    }
+    for (size_t i = 0; i < n && err.code == 0; i++) {
+        const char *name = json_string_value(json_array_get(fail, i));
+
+        hosts[i] = name == NULL ? "" : name;
+    }
+    if (err.code != 0 || capacity_plan(r->node, hosts, n, &text, &err) != 0) {
+        rest_err(r, &err);
+    } else {
+        rest_json(r, 200, json_pack("{s:s}", "text", buf_cstr(&text)));
+    }
+    buf_done(&text);
+}
+
+void rest_plan(struct rest *r)
+{
+    struct err err;
+
+    if (auth_object(&r->req->peer, kind_find("VirtualMachine"), NULL, AUTH_READ, &err) != 0) {
+        rest_err(r, &err);
+    } else if (rest_body(r)) {
+        rest_read_then(r, plan_go);
+    }
+}
+
+/* --- apply -------------------------------------------------------------------------------------
+ */
 
 void rest_apply(struct rest *r)
 {

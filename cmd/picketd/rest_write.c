@@ -8,6 +8,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/auth.h"
+#include "cmd/picketd/capacity.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/rest.h"
@@ -68,11 +69,17 @@ static void write_go(struct rest *r, int rc, const struct err *err)
 {
     struct actor actor = auth_actor(&r->req->peer);
 
+    struct err refused;
+
     if (rc != 0) {
         rest_err(r, err);
         return;
     }
     r->n_changes = 1;
+    if (capacity_admit(r->node, r->changes, 1, &r->problems, &refused) != 0) {
+        rest_err(r, &refused);
+        return;
+    }
     if (r->dry_run || r->changes[0].result == CHANGE_UNCHANGED) {
         write_answer(r, 0);
         return;
