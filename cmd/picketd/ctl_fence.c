@@ -79,6 +79,26 @@ static void declared_levels(struct pass *p, const json_t *host, struct decide_ho
     ret->n_levels = n;
 }
 
+/* What an Agent device can prove depends on its program; for all others the store knows. */
+static enum proof_class device_class(const struct node *n, const json_t *dev)
+{
+    enum fence_type type = fence_type_parse(jget_str(dev, "spec.type", ""));
+
+    if (type != FENCE_TYPE_AGENT) {
+        return CLASS_BY_TYPE;
+    }
+    switch (fence_class_of(type, jget_str(dev, "spec.agent", NULL),
+                           jget_str(dev, "spec.provides", NULL), n->opts.lab)) {
+    case FENCE_CLASS_POWER:
+        return CLASS_POWER;
+    case FENCE_CLASS_STORAGE:
+        return CLASS_STORAGE;
+    case FENCE_CLASS_NONE:
+        return CLASS_NONE;
+    }
+    CHECK_UNREACHABLE();
+}
+
 int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_safety *ret,
                  struct err *err)
 {
@@ -109,6 +129,7 @@ int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_s
                 .name = arena_strdup(a, name),
                 .generation = (uint64_t)jget_int(dev, "metadata.generation", 0),
                 .type = arena_strdup(a, jget_str(dev, "spec.type", "None")),
+                .provides = device_class(n, dev),
             };
             json_decref(dev);
         }

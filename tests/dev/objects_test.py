@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""What people type: apply, get, why, errors with places, references that do not exist yet, disks in place."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import cluster as dev  # noqa: E402
+
+BOOK = os.path.join(dev.ROOT, "examples", "book-cluster.yaml")
+
+WEB = """
+apiVersion: picket/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  memory: 512Mi
+  disks:
+  - {name: root, volumeGroup: vgvm1, size: 10Gi}
+  nics:
+  - {bridge: br0}
+"""
+
+BAD = """
+apiVersion: picket/v1
+kind: VirtualMachine
+metadata: {name: bad}
+spec:
+  memory: 512Mi
+  vcpuz: 2
+"""
+
+
+def test():
+    with dev.Cluster(3) as c:
+        c.wait("a quorum", lambda: c.run("get", "clusters", check_rc=False).returncode == 0, 30)
+
+        # a VM before anything that it refers to
+        c.apply(WEB)
+        c.wait("web names what is missing",
+               lambda: "VolumeGroup vgvm1" in c.condition("vm", "web", "Ready").get("message", ""), 20)
+        dev.check(c.phase("web") == "Pending", "web is %s" % c.phase("web"))
+        out = c.run("why", "vm", "web").stdout
+        dev.check("vgvm1" in out, "why does not name vgvm1:\n" + out)
+
+        first = c.apply(path=BOOK).stdout
+        dev.check("virtualmachine/vm1 created" in first, first)
+        again = c.apply(path=BOOK).stdout
+        dev.check("created" not in again and "configured" not in again, "not idempotent:\n" + again)
+        c.wait_hosts()
+        c.wait_running("vm1", "vm2", "web")
+        vol = c.get("volume", "web-root")
+        dev.check(vol and vol["metadata"]["ownerReferences"][0]["name"] == "web", "web-root: %s" % vol)
+
+        # a secret never comes back
+        for args in (["get", "secrets", "-o", "yaml"], ["get", "secret", "pdu", "-o", "json"]):
+            dev.check("pr1vate-write" not in c.run(*args).stdout, "the secret is printed")
+
+        # errors: where, what, and nothing changed
+        p = c.run("apply", "-f", "-", stdin=BAD, check_rc=False)
+        dev.check(p.returncode == 1 and "vcpuz" in p.stderr and "vcpus" in p.stderr and ":7:" in p.stderr,
+                  "exit %d: %s" % (p.returncode, p.stderr))
+        dev.check(c.get("vm", "bad") is None, "bad was created")
+
+        # no host is big enough: said per host
+        c.apply(WEB.replace("web", "huge").replace("512Mi", "900Gi").replace(
+            "  memory", "  ha: {policy: BestEffort}\n  memory"))
+        c.wait("huge is rejected by every host",
+               lambda: len(c.get("vm", "huge")["status"].get("placement", {}).get("rejected", [])) == 3, 20)
+        out = c.run("why", "vm", "huge").stdout
+        for h in ("node1", "node2", "node3"):
+            dev.check(h in out, "why does not name %s:\n%s" % (h, out))
+
+        # deleting stops the guest first, and its own volume goes too
+        c.run("delete", "vm", "web", timeout=60)
+        c.wait("web is gone", lambda: c.get("vm", "web") is None, 30)
+        c.wait("web-root is gone", lambda: c.get("volume", "web-root") is None, 30)
+
+        # cordon, drain, migrate
+        host = c.host_of("vm1")
+        c.run("drain", host, timeout=90)
+        c.wait("vm1 left %s" % host, lambda: c.phase("vm1") == "Running" and c.host_of("vm1") != host, 30)
+        c.run("uncordon", host)
+        c.run("migrate", "vm1", "--to", host, timeout=90)
+        c.wait("vm1 is on %s" % host, lambda: c.phase("vm1") == "Running" and c.host_of("vm1") == host, 30)
+        dev.check(c.items("fencings") == [], "somebody was fenced")
+        c.check_single_writer()
+
+
+dev.main(test)
