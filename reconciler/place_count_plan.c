@@ -146,7 +146,7 @@ static void reset_held(struct place_ctx *c, struct place_vx *x)
     } else if (x->v->preemptible && !x->v->hold && x->peer == PLACE_NONE) {
         load_add(&h->yielding, &l);
     }
-    if (final != PLACE_NONE && c->hosts[final].state == PLACE_HOST_MAINTENANCE) {
+    if (final != PLACE_NONE && !x->v->hold && c->hosts[final].state == PLACE_HOST_MAINTENANCE) {
         final = PLACE_NONE;
         place_todo(c, x, true);
     }

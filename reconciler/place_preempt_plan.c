@@ -22,17 +22,13 @@ static uint64_t over(uint64_t need, uint64_t have)
     return need > have ? need - have : 0;
 }
 
-/* What the host lacks beyond its free room. */
+/* What the host lacks beyond its free room; more than `v` where it is overcommitted already. */
 static struct place_load lacking(const struct place_hx *h, const struct place_vm *v)
 {
     struct place_load l = { over(h->used.memory + v->memory, h->h->memory), 0 };
 
-    if (l.memory > v->memory) {
-        l.memory = v->memory; /* more is used than there is; that is not for us to mend */
-    }
     if (h->cpu_limit != UINT64_MAX) {
         l.vcpus = over(h->used.vcpus + v->vcpus, h->cpu_limit);
-        l.vcpus = l.vcpus > v->vcpus ? v->vcpus : l.vcpus;
     }
     return l;
 }
@@ -133,8 +129,8 @@ static void reserve(struct place_ctx *c, struct place_vx *x, const uint32_t *vic
     h->promised.memory -= b->lack.memory;
     h->promised.vcpus -= b->lack.vcpus;
     x->charged = b->rank;
-    x->charge.memory = x->v->memory - b->lack.memory;
-    x->charge.vcpus = x->v->vcpus - b->lack.vcpus;
+    x->charge.memory = over(x->v->memory, b->lack.memory);
+    x->charge.vcpus = over(x->v->vcpus, b->lack.vcpus);
     h->used.memory += x->charge.memory;
     h->used.vcpus += x->charge.vcpus;
 }
