@@ -3,12 +3,13 @@
 
 /* The commands of the state machine, as they go through the log, and their answers.
  *
- * On the wire: one msgpack array [op, session, seq, ack, epoch, actor, args...] (cmd_codec.c).  Formats
- * only ever grow at the end; a new op or argument is gated by the feature level.  All strings are UTF-8
- * without NUL.  A decoded struct points into the arena, never into the input.
+ * On the wire: one msgpack array [op, session, seq, ack, epoch, actor, args...] (cmd_codec.c).
+ * Formats only ever grow at the end; a new op or argument is gated by the feature level.  All
+ * strings are UTF-8 without NUL.  A decoded struct points into the arena, never into the input.
  *
  * Every command carries who asks (struct actor), filled in by the picketd that authenticated the
- * request, and the state machine checks it against the table in docs/safety.md ("Who may write what").
+ * request, and the state machine checks it against the table in docs/safety.md ("Who may write
+ * what").
  */
 
 #include <stdbool.h>
@@ -31,11 +32,12 @@ enum cmd_op {
     CMD_LOST = 13,        /* controller: Live -> Lost */
     CMD_REPRIEVE = 14,    /* controller: Lost or Fencing -> Live, cancels the open Fencing by id */
     CMD_FENCE_OPEN = 15,  /* controller or operator: -> Fencing; value = fencing id */
-    CMD_FENCE_ATTEMPT = 16, /* controller: next attempt: level, devices, executor; value = attempt */
-    CMD_FENCE_RESULT = 17,  /* executor: what one device read back */
-    CMD_FENCE_VETO = 18,    /* controller: a life sign or a change makes this attempt Unknown */
-    CMD_PROOF = 19,         /* controller: Fencing -> Fenced and every lock released, one entry */
-    CMD_CONFIRM = 20,       /* operator: Confirmation proof, naming host and incarnation */
+    CMD_FENCE_ATTEMPT =
+        16,                /* controller: next attempt: level, devices, executor; value = attempt */
+    CMD_FENCE_RESULT = 17, /* executor: what one device read back */
+    CMD_FENCE_VETO = 18,   /* controller: a life sign or a change makes this attempt Unknown */
+    CMD_PROOF = 19,        /* controller: Fencing -> Fenced and every lock released, one entry */
+    CMD_CONFIRM = 20,      /* operator: Confirmation proof, naming host and incarnation */
     CMD_WATCHDOG_WAIT = 21, /* controller: the wait for a Watchdog proof begins in this term */
     CMD_ACQUIRE = 22,       /* agent: take locks; values = tokens, in order */
     CMD_RELEASE = 23,       /* agent: give locks back by token */
@@ -45,6 +47,11 @@ enum cmd_op {
     CMD_INVENTORY = 27,     /* agent: full inventory given in this epoch (ends a quarantine) */
     CMD_ALARM = 28,         /* controller: (kind, on) */
     CMD_LEASE = 29,         /* raw leases: grant, revoke, (with attached keys through TXN) */
+    CMD_RECOVER =
+        30, /* admin: (new epoch, hosts joined since the backup): everything quarantined */
+    CMD_CONFLICT_CLEAR =
+        31, /* admin or operator: an IdentityConflict of a host has been dealt with */
+    CMD_OP_MAX = 31,
 };
 
 /* Who asks. */
@@ -79,7 +86,8 @@ struct terms {
     bool guarded; /* the watchdog is armed (or may be) and will end the host */
 };
 
-/* --- transactions ------------------------------------------------------------------------------ */
+/* --- transactions ------------------------------------------------------------------------------
+ */
 
 enum cmp_target { CMP_VERSION, CMP_CREATE, CMP_MOD, CMP_VALUE, CMP_LEASE };
 enum cmp_result { CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_NOT_EQUAL };
@@ -106,12 +114,12 @@ struct txn_op {
     struct bytes end; /* DELETE and GET: range [key, end); absent: the one key */
     struct bytes value;
     uint64_t lease;
-    bool prev_kv;      /* the answer carries what was there before */
-    bool keep_value;   /* PUT: only attach the lease (etcd's ignore_value) */
-    bool keep_lease;   /* PUT: etcd's ignore_lease */
-    bool count_only;   /* GET */
-    bool keys_only;    /* GET */
-    uint64_t limit;    /* GET; 0: none */
+    bool prev_kv;    /* the answer carries what was there before */
+    bool keep_value; /* PUT: only attach the lease (etcd's ignore_value) */
+    bool keep_lease; /* PUT: etcd's ignore_lease */
+    bool count_only; /* GET */
+    bool keys_only;  /* GET */
+    uint64_t limit;  /* GET; 0: none */
 };
 
 struct cmd_txn {
@@ -123,22 +131,29 @@ struct cmd_txn {
     size_t n_else;
 };
 
-/* --- safety ------------------------------------------------------------------------------------ */
+/* --- safety ------------------------------------------------------------------------------------
+ */
 
 struct cmd_register {
-    const char *host;         /* name; must equal the actor's */
-    const char *host_uid;     /* uid of the Host object */
-    const char *boot_id;      /* /proc/sys/kernel/random/boot_id */
-    const char *hardware_id;  /* DMI product UUID or the like */
-    uint64_t expected;        /* incarnation that the agent read in this boot; 0: none there yet */
-    const char *nonce;        /* one use; the same nonce again gives the same answer */
+    const char *host;        /* name; must equal the actor's */
+    const char *host_uid;    /* uid of the Host object */
+    const char *boot_id;     /* /proc/sys/kernel/random/boot_id */
+    const char *hardware_id; /* DMI product UUID or the like */
+    uint64_t expected;       /* incarnation that the agent read in this boot; 0: none there yet */
+    const char *nonce;       /* one use; the same nonce again gives the same answer */
     struct terms terms;
 };
+
+/* What a success of a device can prove. */
+enum proof_class { CLASS_BY_TYPE = 0, CLASS_POWER = 1, CLASS_STORAGE = 2, CLASS_NONE = 3 };
 
 struct cmd_fence_device {
     const char *name;
     uint64_t generation; /* pinned */
     const char *type;    /* "ApcSnmp", ...; decides which proof a success is */
+    enum proof_class
+        provides;        /* of type Agent: class of its program (safety.md 4).  BY_TYPE: Power */
+    uint64_t create_rev; /* filled in by the store: a device made anew under the name is another */
 };
 
 struct cmd_fence_level {
@@ -165,26 +180,28 @@ enum proof_kind {
 
 /* One struct for the safety commands; the comment says which op reads a field. */
 struct cmd_safety {
-    uint64_t incarnation;      /* TERMS LOST REPRIEVE FENCE_OPEN CONFIRM WATCHDOG_WAIT ACQUIRE RELEASE
-                                  MIG_* INVENTORY */
-    uint64_t fencing;          /* REPRIEVE (0: none) FENCE_ATTEMPT FENCE_RESULT FENCE_VETO PROOF */
-    uint64_t attempt;          /* FENCE_RESULT FENCE_VETO PROOF */
-    uint64_t elapsed_ms;       /* PROOF of kind Watchdog: measured by this leader in this term */
-    enum proof_kind proof;     /* PROOF */
-    const char *host;          /* FENCE_OPEN CONFIRM: name; must be the incarnation's */
-    const char *reason;        /* LOST REPRIEVE FENCE_OPEN FENCE_VETO CONFIRM ACQUIRE */
-    uint64_t host_generation;  /* FENCE_OPEN: pinned generation of the Host object */
+    uint64_t incarnation;  /* TERMS LOST REPRIEVE FENCE_OPEN CONFIRM WATCHDOG_WAIT ACQUIRE RELEASE
+                              MIG_* INVENTORY (CONFIRM in quarantine: 0 when the host has none) */
+    uint64_t fencing;      /* REPRIEVE (0: none) FENCE_ATTEMPT FENCE_RESULT FENCE_VETO PROOF */
+    uint64_t attempt;      /* FENCE_RESULT FENCE_VETO PROOF */
+    uint64_t elapsed_ms;   /* PROOF of kind Watchdog: measured by this leader in this term */
+    enum proof_kind proof; /* PROOF */
+    const char *host;   /* FENCE_OPEN CONFIRM: name; must be the incarnation's.  CONFLICT_CLEAR */
+    const char *reason; /* LOST REPRIEVE FENCE_OPEN FENCE_VETO CONFIRM ACQUIRE CONFLICT_CLEAR */
+    uint64_t host_generation;       /* FENCE_OPEN: pinned generation of the Host object */
     struct cmd_fence_level *levels; /* FENCE_OPEN: pinned levels, may be empty */
     size_t n_levels;
-    bool by_user;              /* FENCE_OPEN: also from Live (Live -> Lost -> Fencing in one entry) */
-    uint32_t level;            /* FENCE_ATTEMPT: index into levels */
-    const char *executor;      /* FENCE_ATTEMPT: host name of the executing picketd; not the target */
-    const char *device;        /* FENCE_RESULT */
-    enum fence_result result;  /* FENCE_RESULT */
-    const char *detail;        /* FENCE_RESULT: one line, no secrets */
-    bool offer;                /* TERMS: true: the controller offers, false: the agent confirms */
-    struct terms terms;        /* TERMS */
-    struct cmd_lock_ref *locks; /* ACQUIRE RELEASE MIG_* (one) */
+    bool by_user;         /* FENCE_OPEN: also from Live (Live -> Lost -> Fencing in one entry) */
+    uint32_t level;       /* FENCE_ATTEMPT: index into levels */
+    const char *executor; /* FENCE_ATTEMPT: host name of the executing picketd; not the target */
+    const char *device;   /* FENCE_RESULT */
+    enum fence_result result;   /* FENCE_RESULT */
+    const char *detail;         /* FENCE_RESULT: one line, no secrets */
+    bool offer;                 /* TERMS: true: the controller offers, false: the agent confirms */
+    struct terms terms;         /* TERMS */
+    struct cmd_lock_ref *locks; /* ACQUIRE RELEASE MIG_* (a VM and its volumes in one command);
+                                   PROOF of kind ScsiReservation: what is to be released;
+                                   INVENTORY in quarantine: what this host holds (lock and uid) */
     size_t n_locks;
 };
 
@@ -198,23 +215,34 @@ struct cmd {
     struct cmd_txn txn;
     struct cmd_register reg;
     struct cmd_safety safety;
-    const char *text;    /* SESSION_OPEN: owner; INIT: cluster id; ALARM: kind */
-    uint64_t number;     /* COMPACT: revision; FEATURE: level; INIT: epoch; ALARM: on; LEASE: id */
-    uint64_t number2;    /* INIT: lab; LEASE: ttl in s (0: revoke) */
+    const char *text; /* SESSION_OPEN: owner; INIT: cluster id; ALARM: kind */
+    uint64_t number;  /* COMPACT: revision; FEATURE: level; INIT, RECOVER: epoch; ALARM: on; LEASE:
+                         id  (0 at a grant: the store picks one, see values) */
+    uint64_t number2; /* INIT: lab; LEASE: ttl in s (0: revoke) */
+    const char **names; /* RECOVER: hosts that joined since the backup was made */
+    size_t n_names;
 };
 
 /* Append the encoding.  Checks limits (see cmd_limits below): ERR_TOO_LARGE, ERR_INVALID. */
 int cmd_encode(const struct cmd *c, struct buf *out, struct err *err) ERR_USED;
 /* Total: anything that is not a valid command gives ERR_INVALID with what and where. */
-int cmd_decode(const void *data, size_t len, struct arena *a, struct cmd *ret, struct err *err) ERR_USED;
+int cmd_decode(const void *data, size_t len, struct arena *a, struct cmd *ret,
+               struct err *err) ERR_USED;
 
 #define CMD_MAX_BYTES (2U << 20)
 #define CMD_MAX_KEY 4096U
 #define CMD_MAX_VALUE (1536U << 10)
 #define CMD_MAX_TXN_OPS 4096U
 #define CMD_MAX_LOCKS 256U
+#define CMD_MAX_TEXT 4096U
+#define CMD_MAX_LEVELS 16U
+#define CMD_MAX_DEVICES 16U /* of one level */
+#define CMD_MAX_NAMES 1024U
+#define CMD_MAX_ANSWER                                                                             \
+    (8U << 20) /* of keys and values; a TXN that would read more is refused whole */
 
-/* --- answers ----------------------------------------------------------------------------------- */
+/* --- answers -----------------------------------------------------------------------------------
+ */
 
 struct txn_kv {
     struct bytes key;
@@ -230,9 +258,9 @@ struct txn_answer { /* one per executed op */
 };
 
 struct cmd_answer {
-    int code;        /* 0 or enum err_code */
-    const char *msg; /* when code != 0 */
-    uint64_t rev;    /* store revision after the command */
+    int code;         /* 0 or enum err_code */
+    const char *msg;  /* when code != 0 */
+    uint64_t rev;     /* store revision after the command */
     uint64_t *values; /* incarnation, token(s), fencing id, attempt, session id */
     size_t n_values;
     bool succeeded; /* TXN: the compares held */

@@ -1,15 +1,18 @@
 #ifndef STORE_SAFETY_H
 #define STORE_SAFETY_H
 
-/* The safety records of the state machine (keys s/...), for whoever reads them: controllers, the API's
- * Lock and Fencing kinds, tests.  They are written by the commands of store/cmd.h only.
+/* The safety records of the state machine (keys s/...), for whoever reads them: controllers, the
+ * API's Lock and Fencing kinds, tests.  They are written by the commands of store/cmd.h only.
  *
  *   s/cluster                struct s_cluster
  *   s/host/<name>            struct s_host: the newest incarnation of a host
  *   s/inc/<%020 number>      struct s_inc
  *   s/lock/<plural>/<name>   struct s_lock
  *   s/fencing/<%020 id>      struct s_fencing
- *   s/boot/<host uid>/<boot id>  a boot id that must never register again
+ *   s/boot/<host uid>/<boot id>  a boot id that must never register again; value: msgpack uint, the
+ *                            incarnation that was fenced
+ *   s/lease/<%020 id>        raw lease; value: msgpack uint, its TTL in seconds
+ *   s/alarm/<kind>           an alarm that is on (NOSPACE refuses growth)
  *
  * Decoded strings live in the arena.  Pure.  Decoders return ERR_CORRUPT for anything else.
  */
@@ -32,15 +35,17 @@ struct s_cluster {
     uint64_t last_incarnation, last_token, last_fencing, last_session;
     uint64_t feature_level;
     bool lab;
-    bool quarantined; /* after restore or recover: see safety.md 1 */
+    bool quarantined;     /* after restore or recover: see safety.md 1 */
+    uint64_t token_floor; /* tokens up to it were given before the last recovery */
 };
 
 struct s_host {
     const char *name;
     const char *uid;
     const char *hardware_id;
-    uint64_t incarnation; /* the newest, 0: none */
-    const char *conflict; /* why IdentityConflict, or empty */
+    uint64_t incarnation;     /* the newest, 0: none */
+    const char *conflict;     /* why IdentityConflict, or empty */
+    uint64_t accounted_epoch; /* the epoch in which it was accounted for after a recovery */
 };
 
 struct s_inc {
@@ -50,18 +55,20 @@ struct s_inc {
     const char *boot_id;
     const char *hardware_id;
     enum inc_state state;
-    uint64_t state_rev;      /* revision of the last state change */
-    uint64_t state_wall_ms;  /* for people */
+    uint64_t state_rev;     /* revision of the last state change */
+    uint64_t state_wall_ms; /* for people */
     uint64_t epoch;
-    struct terms loosest;    /* what may still be in force: proofs count with this */
-    struct terms offered;    /* the newest offer */
-    bool ever_unguarded;     /* a Watchdog proof needs it false at the last confirmation */
-    uint64_t fencing;        /* open fencing id, 0: none */
-    uint64_t wait_term;      /* WATCHDOG_WAIT: term in which the wait began, 0: none */
+    struct terms loosest; /* what may still be in force: proofs count with this */
+    struct terms offered; /* the newest offer */
+    bool ever_unguarded;  /* a Watchdog proof needs it false at the last confirmation */
+    uint64_t fencing;     /* open fencing id, 0: none */
+    uint64_t wait_term;   /* WATCHDOG_WAIT: term in which the wait began, 0: none */
     uint64_t wait_rev;
-    enum proof_kind proof;   /* when Fenced */
-    const char *reason;      /* of the last change */
-    bool inventoried;        /* gave its inventory in this epoch */
+    enum proof_kind proof; /* when Fenced */
+    const char *reason;    /* of the last change */
+    bool inventoried;      /* gave its inventory in this epoch */
+    const char *nonce;     /* of the newest registration */
+    uint64_t previous;     /* the host's incarnation before this one, 0: none known */
 };
 
 struct s_lock_slot {
@@ -90,6 +97,13 @@ struct s_fencing_result {
     uint64_t wall_ms;
 };
 
+/* Who was to execute an attempt: late results are taken from nobody else. */
+struct s_fencing_attempt {
+    uint64_t number;
+    uint32_t level;
+    const char *executor;
+};
+
 enum fencing_state { FENCING_OPEN = 1, FENCING_SUCCEEDED = 2, FENCING_CANCELED = 3 };
 
 struct s_fencing {
@@ -111,20 +125,32 @@ struct s_fencing {
     struct s_fencing_result *results; /* all attempts, the newest 64 */
     size_t n_results;
     enum proof_kind proof;
+    struct s_fencing_attempt *attempts; /* the newest 64 */
+    size_t n_attempts;
 };
 
 /* Read a record now.  0, ERR_NOT_FOUND or ERR_CORRUPT. */
 int s_cluster_get(const struct store *s, struct arena *a, struct s_cluster *ret, struct err *err);
-int s_host_get(const struct store *s, const char *name, struct arena *a, struct s_host *ret, struct err *err);
-int s_inc_get(const struct store *s, uint64_t number, struct arena *a, struct s_inc *ret, struct err *err);
-int s_lock_get(const struct store *s, const char *lock, struct arena *a, struct s_lock *ret, struct err *err);
-int s_fencing_get(const struct store *s, uint64_t id, struct arena *a, struct s_fencing *ret, struct err *err);
+int s_host_get(const struct store *s, const char *name, struct arena *a, struct s_host *ret,
+               struct err *err);
+int s_inc_get(const struct store *s, uint64_t number, struct arena *a, struct s_inc *ret,
+              struct err *err);
+int s_lock_get(const struct store *s, const char *lock, struct arena *a, struct s_lock *ret,
+               struct err *err);
+int s_fencing_get(const struct store *s, uint64_t id, struct arena *a, struct s_fencing *ret,
+                  struct err *err);
 
-/* The same from a value that a walk or a watch of the prefix gave. */
+/* A lock that nobody holds has no record: ERR_NOT_FOUND.
+ * The same from a value that a walk or a watch of the prefix gave. */
 int s_host_decode(const void *v, size_t n, struct arena *a, struct s_host *ret, struct err *err);
 int s_inc_decode(const void *v, size_t n, struct arena *a, struct s_inc *ret, struct err *err);
 int s_lock_decode(const void *v, size_t n, struct arena *a, struct s_lock *ret, struct err *err);
-int s_fencing_decode(const void *v, size_t n, struct arena *a, struct s_fencing *ret, struct err *err);
+int s_fencing_decode(const void *v, size_t n, struct arena *a, struct s_fencing *ret,
+                     struct err *err);
+
+/* A walk over the locks that an incarnation holds, as owner or peer, in name order. */
+typedef void s_lock_visit_fn(void *ctx, const char *lock);
+void s_locks_of(const struct store *s, uint64_t incarnation, s_lock_visit_fn *fn, void *ctx);
 
 /* The time that must have passed since the wait began before a Watchdog proof is accepted:
  * L + W + feed interval + drift of the loosest terms (safety.md 3 and 4). */

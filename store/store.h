@@ -4,13 +4,13 @@
 /* The deterministic state machine: a multi-version key-value store with the safety model inside.
  *
  * No I/O, no clock, no libraft: the same commands give the same state, answers and hash on every
- * replica.  Everything, the safety records included, lives in one revisioned key space, so that watches,
- * snapshots and the state hash cover all of it:
+ * replica.  Everything, the safety records included, lives in one revisioned key space, so that
+ * watches, snapshots and the state hash cover all of it:
  *
  *   o/<plural>/<name>        API objects (value: struct objval header + JSON)
- *   r/<host>/<plural>/<name> reports of the agent of <host> (JSON), written by TXN of that agent only
- *   k/<any bytes>            the raw key space (etcd's JSON form)
- *   s/...                    safety records, written by the safety commands only (store/safety.h)
+ *   r/<host>/<plural>/<name> reports of the agent of <host> (JSON), written by TXN of that agent
+ * only k/<any bytes>            the raw key space (etcd's JSON form) s/... safety records, written
+ * by the safety commands only (store/safety.h)
  *
  * A revision is a 64-bit counter, +1 for every command that changed something.  One thread.
  */
@@ -36,8 +36,8 @@ struct store_limits {
 struct store *store_new(const struct store_limits *limits); /* NULL: defaults */
 void store_free(struct store *s);
 
-/* Apply one committed command: decodes, checks, changes, and appends the encoded answer to `result`.
- * `term` and `leader_ms` come from the entry; leader_ms is made monotonic here. */
+/* Apply one committed command: decodes, checks, changes, and appends the encoded answer to
+ * `result`. `term` and `leader_ms` come from the entry; leader_ms is made monotonic here. */
 void store_apply(struct store *s, uint64_t index, uint64_t term, uint64_t leader_ms,
                  const void *cmd, size_t len, struct buf *result);
 
@@ -45,18 +45,20 @@ uint64_t store_rev(const struct store *s);
 uint64_t store_compact_rev(const struct store *s); /* revisions below it are gone */
 uint64_t store_index(const struct store *s);       /* last applied raft index */
 uint64_t store_wall_ms(const struct store *s);     /* the newest leader_ms: for people only */
-uint64_t store_hash(const struct store *s); /* of everything that replicas must share; incremental */
-size_t store_bytes(const struct store *s);  /* live keys and values */
+uint64_t
+store_hash(const struct store *s);         /* of everything that replicas must share; incremental */
+size_t store_bytes(const struct store *s); /* live keys and values */
 size_t store_count(const struct store *s);
 
-/* --- reads ------------------------------------------------------------------------------------- */
+/* --- reads -------------------------------------------------------------------------------------
+ */
 
 /* One version of a key.  Immutable and refcounted: hold it as long as you like with kv_ref. */
 struct kv {
     uint64_t create_rev, mod_rev, version, lease;
     uint32_t klen, vlen;
     uint32_t refs;
-    uint32_t sub; /* position within its revision */
+    uint32_t sub;          /* position within its revision */
     const struct kv *prev; /* private: older version within the history window */
     uint8_t bytes[];       /* key, NUL, value, NUL */
 };
@@ -83,7 +85,8 @@ void store_range(const struct store *s, const void *key, size_t klen, const void
                  uint64_t rev, store_visit_fn *fn, void *ctx);
 void store_prefix(const struct store *s, const char *prefix, store_visit_fn *fn, void *ctx);
 
-/* --- watches ----------------------------------------------------------------------------------- */
+/* --- watches -----------------------------------------------------------------------------------
+ */
 
 enum kv_event_type { KV_PUT, KV_DELETE };
 struct kv_event {
@@ -95,36 +98,42 @@ struct kv_event {
     size_t klen;
 };
 
-/* Watch [key, end) (end NULL: prefix) from start_rev on (0: from now).  A watch is only a cursor into
- * the history ring: events are pulled, and `wake` says (once, after an applied command that may match,
- * until the next pull that runs dry) that there is something to pull.  wake must not call back. */
+/* Watch [key, end) (end NULL: prefix) from start_rev on (0: from now).  A watch is only a cursor
+ * into the history ring: events are pulled, and `wake` says (once, after an applied command that
+ * may match, until the next pull that runs dry) that there is something to pull.  wake must not
+ * call back. */
 struct store_watch *store_watch_new(struct store *s, const void *key, size_t klen, const void *end,
                                     size_t elen, uint64_t start_rev, void (*wake)(void *ctx),
                                     void *ctx);
-/* The next event: 1; nothing new: 0; ERR_COMPACTED when the cursor fell out of the ring.  Pointers in
- * *ret are valid until the next store_apply.  All events of one revision come before the next one's. */
+/* The next event: 1; nothing new: 0; ERR_COMPACTED when the cursor fell out of the ring.  Pointers
+ * in *ret are valid until the next store_apply.  All events of one revision come before the next
+ * one's. */
 int store_watch_next(struct store_watch *w, struct kv_event *ret, struct err *err);
 /* Everything up to this revision has been delivered (for progress marks and bookmarks). */
 uint64_t store_watch_rev(const struct store_watch *w);
 void store_watch_free(struct store_watch *w);
 
-/* --- snapshots --------------------------------------------------------------------------------- */
+/* --- snapshots ---------------------------------------------------------------------------------
+ */
 
 struct store_snap *store_snap_begin(struct store *s); /* O(1): pins the copy-on-write root */
 /* Any thread, while the store goes on. */
-int store_snap_write(struct store_snap *snap, int (*put)(void *ctx, const void *data, size_t len, struct err *err),
+int store_snap_write(struct store_snap *snap,
+                     int (*put)(void *ctx, const void *data, size_t len, struct err *err),
                      void *ctx, struct err *err) ERR_USED;
 void store_snap_end(struct store_snap *snap); /* the store's thread */
 /* Replace everything; on failure the store is unchanged.  Existing watches get ERR_COMPACTED. */
 int store_restore(struct store *s, int (*get)(void *ctx, void *data, size_t len, struct err *err),
                   void *ctx, struct err *err) ERR_USED;
 
-/* --- object values ----------------------------------------------------------------------------- */
+/* --- object values -----------------------------------------------------------------------------
+ */
 
 /* The value of an o/ key: this header, little-endian, then JSON. */
 #define OBJVAL_HEADER 24
 enum objval_flags { OBJVAL_DELETING = 1 };
-void objval_encode(uint64_t generation, uint32_t flags, const char *json, size_t len, struct buf *out);
+void objval_encode(uint64_t generation, uint32_t flags, const char *json, size_t len,
+                   struct buf *out);
 /* ERR_CORRUPT when it is no object value.  *ret_json points into data. */
 int objval_decode(const void *data, size_t len, uint64_t *ret_generation, uint32_t *ret_flags,
                   const char **ret_json, size_t *ret_len, struct err *err) ERR_USED;
