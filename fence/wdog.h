@@ -37,16 +37,16 @@ enum wdog_code {
     WDOG_ERR_PASSED = 5,      /* the deadline is not in the future */
     WDOG_ERR_INVALID = 6,     /* timeout or Lmax out of range, no revision with DISARM */
     WDOG_ERR_DEVICE = 7,      /* the device refused; see the log */
-    WDOG_ERR_ARMED = 8,       /* ARM with other terms while armed */
-    WDOG_ERR_NOWAYOUT = 9,    /* DISARM, but the device cannot be stopped */
+    WDOG_ERR_ARMED = 8,       /* ARM with another Lmax while armed: DISARM first */
 };
 
-enum wdog_kind { /* values as in the store */
-                 WDOG_KIND_NONE = 0,
-                 WDOG_KIND_HARDWARE = 1,
-                 WDOG_KIND_XEN = 2,
-                 WDOG_KIND_SOFTDOG = 3,
-                 WDOG_KIND_DEV = 4,
+/* Values as in the store. */
+enum wdog_kind {
+    WDOG_KIND_NONE = 0,
+    WDOG_KIND_HARDWARE = 1,
+    WDOG_KIND_XEN = 2,
+    WDOG_KIND_SOFTDOG = 3,
+    WDOG_KIND_DEV = 4,
 };
 
 #define WDOG_TIMEOUT_MIN_MS 500U
@@ -106,8 +106,11 @@ const char *wdog_kind_name(enum wdog_kind k); /* "None", "Hardware", "Xen", "Sof
 /* --- the core ----------------------------------------------------------------------------------
  */
 
+/* Held: after DISARM of a device that cannot be stopped (nowayout), which is the normal case: it is
+ * fed without regard to any deadline, the host is unguarded, and status says armed = 0. */
 struct wdog_core {
     bool armed;
+    bool held;
     bool expired; /* said so */
     enum wdog_kind kind;
     bool nowayout;
@@ -122,7 +125,10 @@ struct wdog_core {
     uint32_t restarts;
 };
 
-/* What the process has to do after a step, in this order. */
+/* What the process has to do after a step, in this order.
+ *
+ * ARM while armed changes nothing but the deadline (an agent that was restarted): the timeout in
+ * force is in the status.  A deadline before the installed one leaves that in place. */
 struct wdog_todo {
     bool save;   /* the record changed: save it before the reply leaves */
     bool arm;    /* open the device and set want_timeout_ms; then wdog_core_armed */
@@ -153,7 +159,7 @@ void wdog_core_status(const struct wdog_core *c, struct wdog_status *ret);
 struct wdog_saved {
     uint32_t magic;
     uint16_t version;
-    uint8_t armed;
+    uint8_t armed; /* 0: no, 1: armed, 2: held */
     uint8_t kind;
     uint32_t timeout_ms;
     uint32_t lmax_ms;
