@@ -61,6 +61,9 @@ struct http_call_args {
     size_t n_headers;
     uint64_t timeout_ms; /* for everything together; 0: 30 s */
     bool repeatable;     /* may be sent twice (GET and HEAD always may) */
+    /* Go round the endpoints again, with short pauses, for that long after all of them failed or
+     * said 503 (an election takes a moment); 0: one round. */
+    uint64_t patience_ms;
 };
 
 /* Never NULL: failures come through the callback.  The handle is valid until the callback. */
@@ -89,7 +92,8 @@ struct http_lines_args {
 struct http_lines *http_lines_open(struct http_client *c, const struct http_lines_args *args,
                                    const struct http_lines_cbs *cbs, void *data);
 void http_lines_close(struct http_lines *l); /* no callback comes any more */
-/* Stop reading, or go on (back-pressure to the server); silence is not judged meanwhile. */
+/* Stop reading, or go on (back-pressure to the server); silence is not judged meanwhile.  Lines
+ * that have arrived already still come. */
 void http_lines_pause(struct http_lines *l, bool paused);
 
 #endif

@@ -59,8 +59,7 @@ void http_msg_free(struct http_msg *m)
     free(m);
 }
 
-/* --- llhttp's callbacks, in the order in which they come ---------------------------------------
- */
+/* --- llhttp's callbacks, in the order in which they come --- */
 
 static int http_cb_begin(llhttp_t *ll)
 {
@@ -248,8 +247,7 @@ static const llhttp_settings_t http_settings = {
     .on_message_complete = http_cb_complete,
 };
 
-/* --- the parser ---------------------------------------------------------------------------------
- */
+/* --- the parser --- */
 
 struct http_parser *http_parser_new(enum http_parser_kind kind, size_t max_body,
                                     const struct http_parser_cbs *cbs, void *data)

@@ -127,7 +127,7 @@ void http_respond_err(struct http_req *req, const struct err *err)
     buf_done(&b);
 }
 
-/* --- streams ---------------------------------------------------------------------------------- */
+/* --- streams --- */
 
 void http_stream_begin(struct http_req *req, int status, const char *content_type,
                        const struct http_header *headers, size_t n_headers)

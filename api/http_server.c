@@ -55,8 +55,7 @@ void http_sreq_free(struct http_sreq *r)
     free(r);
 }
 
-/* --- the end of connections ---------------------------------------------------------------------
- */
+/* --- the end of connections --- */
 
 static void http_conn_hold(struct http_conn *c, size_t bytes)
 {
@@ -133,8 +132,7 @@ static void http_conn_closed_cb(struct stream *st)
     http_server_maybe_free(s);
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 bool http_conn_write(struct http_conn *c, const void *data, size_t len)
 {
@@ -212,8 +210,7 @@ void http_conn_answered(struct http_sreq *r)
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 /* The request cannot be served: say so and close. */
 static void http_conn_refuse(struct http_conn *c, const struct err *err)
@@ -437,8 +434,7 @@ static void http_accept_cb(struct listener *l, struct stream *st)
     stream_set_cbs(st, &http_conn_cbs);
 }
 
-/* --- time ----------------------------------------------------------------------------------------
- */
+/* --- time --- */
 
 static bool http_conn_stuck(struct http_conn *c, uint64_t now)
 {
@@ -488,8 +484,7 @@ static void http_sweep_cb(uv_timer_t *h)
     }
 }
 
-/* --- the server
- * ----------------------------------------------------------------------------------- */
+/* --- the server --- */
 
 static void http_server_defaults(struct http_server_opts *o)
 {

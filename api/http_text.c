@@ -22,7 +22,7 @@ const char *http_header_get(const struct http_headers *h, const char *name)
     return NULL;
 }
 
-/* --- targets -------------------------------------------------------------------------------- */
+/* --- targets --- */
 
 /* Length of the UTF-8 sequence at p (RFC 3629 section 4), 0 when it is none. */
 static size_t http_utf8_len(const uint8_t *p, size_t left)
@@ -199,7 +199,7 @@ void http_escape(struct buf *b, const char *s)
     }
 }
 
-/* --- what is sent ---------------------------------------------------------------------------- */
+/* --- what is sent --- */
 
 const char *http_status_text(int status)
 {

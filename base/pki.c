@@ -33,7 +33,7 @@ static int pki_fail(struct err *err, const char *doing)
     return err_set(err, ERR_SYS, "%s: %s", doing, why == NULL ? "OpenSSL failed" : why);
 }
 
-/* --- files --------------------------------------------------------------------------------- */
+/* --- files --- */
 
 /* A file that did not exist before, in full and on the disk, or none at all. */
 static int pki_write_new(const char *file, mode_t mode, BIO *pem, struct err *err)
@@ -168,7 +168,7 @@ out:
     return rc;
 }
 
-/* --- certificates ---------------------------------------------------------------------------- */
+/* --- certificates --- */
 
 static int pki_add_name(X509_NAME *name, int nid, const char *text, struct err *err)
 {

@@ -50,7 +50,7 @@ static void stream_buf_swap(struct buf *a, struct buf *b)
     *b = t;
 }
 
-/* --- life and death ------------------------------------------------------------------------- */
+/* --- life and death --- */
 
 static void stream_idle_cb(uv_idle_t *h)
 {
@@ -195,7 +195,7 @@ static void stream_timer_cb(uv_timer_t *h)
     }
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static void stream_peer_ended(struct stream *s, ssize_t status)
 {
@@ -340,7 +340,7 @@ static void stream_pump(struct stream *s)
     }
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static void stream_peer_cred(struct stream *s)
 {
@@ -444,7 +444,7 @@ int stream_connect(uv_loop_t *loop, const char *address, const struct stream_opt
     return 0;
 }
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 /* Encrypt a bounded part of what waits. */
 static int stream_encrypt(struct stream *s, struct err *err)
@@ -617,8 +617,7 @@ size_t stream_queued(const struct stream *s)
            (s->writing ? uv_stream_get_write_queue_size(&s->u.stream) : 0);
 }
 
-/* --- the rest of the interface ------------------------------------------------------------------
- */
+/* --- the rest of the interface --- */
 
 void stream_close(struct stream *s, bool flush)
 {

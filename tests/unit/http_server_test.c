@@ -38,7 +38,7 @@ struct world {
     size_t flooded;
 };
 
-/* --- the handler ------------------------------------------------------------------------------ */
+/* --- the handler --- */
 
 static void on_abort(struct http_req *req)
 {
@@ -128,7 +128,7 @@ static void on_request(void *ctx, struct http_req *req)
     }
 }
 
-/* --- the raw client --------------------------------------------------------------------------- */
+/* --- the raw client --- */
 
 static void raw_open(struct stream *s, const struct err *err)
 {
@@ -279,7 +279,7 @@ static void exchange(struct world *w, const char *text)
 #define HOST " HTTP/1.1\r\nHost: x\r\n"
 #define CLOSE "Connection: close\r\n"
 
-/* --- tests ----------------------------------------------------------------------------------- */
+/* --- tests --- */
 
 static void test_answer(void **state)
 {

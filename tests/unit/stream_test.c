@@ -163,7 +163,7 @@ static void world_done(struct world *w)
     buf_done(&w->server.got);
 }
 
-/* --- certificates ---------------------------------------------------------------------------- */
+/* --- certificates --- */
 
 static struct tls_ctx *make_tls(const char *ca, const char *ca_cluster, const char *trust_ca,
                                 const char *role, const char *name, const char *cert_cluster,
@@ -202,7 +202,7 @@ static struct tls_ctx *good_tls(const char *role, const char *name)
     return make_tls("ca", CLUSTER, "ca", role, name, CLUSTER, CLUSTER);
 }
 
-/* --- tests ----------------------------------------------------------------------------------- */
+/* --- tests --- */
 
 /* Send `total` bytes in odd pieces, get them all back, close from the client. */
 static void echo(struct world *w, size_t total)
