@@ -3,13 +3,13 @@
 
 /* Replicated log of opaque commands: the only face of consensus that the rest of the product sees.
  *
- * Inside: the core of canonical's libraft 0.15.0, the guard rules of docs/raft.md around it, our own
- * write-ahead log, transport and snapshot files.  Commands are collected into groups; one group is one
- * raft entry.  All calls and callbacks on the loop's thread; no callback runs before the call that
- * started it has returned.
+ * Inside: the core of canonical's libraft 0.15.0, the guard rules of docs/raft.md around it, our
+ * own write-ahead log, transport and snapshot files.  Commands are collected into groups; one group
+ * is one raft entry.  All calls and callbacks on the loop's thread; no callback runs before the
+ * call that started it has returned.
  *
- * Crash-only: a failed write or fsync of the log ends the process (never a retry, never an error to the
- * core).  There is no close for production; tests use rep_free.
+ * Crash-only: a failed write or fsync of the log ends the process (never a retry, never an error to
+ * the core).  There is no close for production; tests use rep_free.
  */
 
 #include <uv.h>
@@ -62,8 +62,8 @@ struct rep_fsm {
 
 struct rep_peer_info {
     uint64_t id;
-    char name[64];      /* host name; the certificate's CN must be equal */
-    char address[128];  /* what addr_resolve is asked for, "HOST:PORT" */
+    char name[64];     /* host name; the certificate's CN must be equal */
+    char address[128]; /* what addr_resolve is asked for, "HOST:PORT" */
     enum rep_member_role role;
     bool reachable;           /* heard of within an election timeout (leader's view) */
     uint64_t last_contact_ms; /* clock_now_ms of the last frame from it, 0: never */
@@ -94,6 +94,7 @@ struct rep_params {
     unsigned heartbeat_ms;   /* 50 */
     unsigned election_ms;    /* 300 */
     uint64_t snapshot_bytes; /* log bytes after which a snapshot is due; 0: 64 MiB */
+    uint64_t segment_bytes;  /* size of a log file, a multiple of 4 KiB; 0: 64 MiB; least: 4 MiB */
     struct rep_fsm fsm;
     struct rep_events events;
 };
@@ -121,11 +122,11 @@ uint64_t rep_committed(const struct rep *r);
 bool rep_lead_ready(const struct rep *r);
 size_t rep_peers(const struct rep *r, struct rep_peer_info *dst, size_t max); /* all members */
 
-/* Propose one command; the request is the caller's until the callback.  On a follower the command is
- * forwarded and the callback waits until the local state has applied it too.
- *   ERR_NO_QUORUM, ERR_NOT_LEADER, ERR_LIMIT   it did not happen
- *   ERR_UNKNOWN_OUTCOME                        it may have, or may still: repeat under the same session
- * On success `result` is what the state machine answered (valid during the call), `index` its entry. */
+/* Propose one command; the request is the caller's until the callback.  On a follower the command
+ * is forwarded and the callback waits until the local state has applied it too. ERR_NO_QUORUM,
+ * ERR_NOT_LEADER, ERR_LIMIT   it did not happen ERR_UNKNOWN_OUTCOME                        it may
+ * have, or may still: repeat under the same session On success `result` is what the state machine
+ * answered (valid during the call), `index` its entry. */
 struct rep_req {
     void *data;
     void *priv[8];
@@ -143,11 +144,13 @@ void rep_read(struct rep *r, struct rep_req *req, uint64_t timeout_ms, rep_read_
 
 /* A call to one peer (id 0: the present leader; to itself it is delivered through on_call too).
  * kinds 1..99 are free for the caller. */
-typedef void rep_call_cb(struct rep_req *req, const struct err *err, const uint8_t *data, size_t len);
+typedef void rep_call_cb(struct rep_req *req, const struct err *err, const uint8_t *data,
+                         size_t len);
 void rep_call(struct rep *r, uint64_t to, uint16_t kind, const void *data, size_t len,
               uint64_t timeout_ms, struct rep_req *req, rep_call_cb *cb);
 /* err may be NULL (success). */
-void rep_reply(struct rep *r, uint64_t call_id, const struct err *err, const void *data, size_t len);
+void rep_reply(struct rep *r, uint64_t call_id, const struct err *err, const void *data,
+               size_t len);
 
 /* Hand leadership over (to 0: the best follower).  Best effort: watch on_role. */
 int rep_transfer(struct rep *r, uint64_t to, struct err *err) ERR_USED;

@@ -1,0 +1,222 @@
+#include <string.h>
+
+#include "base/obj.h"
+#include "raft/guard_priv.h"
+
+/* What comes in from peers, before the core sees it. */
+
+/* The entries of an AppendEntries that is not forwarded; one batch, as all decoders here make it.
+ */
+static void recv_drop_entries(struct raft_append_entries *a)
+{
+    void *batch = NULL;
+
+    for (unsigned i = 0; i < a->n_entries; i++) {
+        if (a->entries[i].batch != batch) {
+            batch = a->entries[i].batch;
+            raft_free(batch);
+        }
+    }
+    if (a->entries != NULL) {
+        raft_free(a->entries);
+    }
+}
+
+/* Index of the first entry that contradicts our log, 0: none does. */
+static raft_index recv_conflict(const struct raft *r, const struct raft_append_entries *a)
+{
+    for (unsigned i = 0; i < a->n_entries; i++) {
+        raft_index index = a->prev_log_index + 1 + i;
+        raft_term have = guard_term_of(r, index);
+
+        if (have == 0) {
+            return 0;
+        }
+        if (have != a->entries[i].term) {
+            return index;
+        }
+    }
+    return 0;
+}
+
+static bool recv_installing(const struct raft *r)
+{
+    return r->last_stored == 0 && r->snapshot.put.data != NULL;
+}
+
+static void recv_raise_match(struct guard *g, raft_term term, raft_index match)
+{
+    if (g->match_term != term) {
+        g->match_term = term;
+        g->match = 0;
+    }
+    if (match > g->match) {
+        g->match = match;
+    }
+}
+
+/* Rules 2, 8, 10 and 17.  False: the message is to be dropped. */
+static bool recv_append(struct guard *g, struct raft_append_entries *a)
+{
+    struct raft *r = g->raft;
+    raft_index end = a->prev_log_index + a->n_entries, conflict, conf;
+
+    if (a->term < r->current_term) {
+        return true; /* the core refuses it */
+    }
+    if (a->term == r->current_term && r->state == RAFT_LEADER) {
+        guard_fail(g, "two leaders in one term: is another node running with this node's id?");
+        return false;
+    }
+    if (a->leader_commit > end) {
+        a->leader_commit = end;
+        g->stats.commits_clamped++;
+    }
+    if (recv_installing(r) ||
+        (a->prev_log_index != 0 && guard_term_of(r, a->prev_log_index) != a->prev_log_term)) {
+        return true;
+    }
+    conflict = recv_conflict(r, a);
+    if (conflict > r->commit_index && conflict != 0) {
+        if (g->n_appends > 0) {
+            g->stats.conflicts_put_off++;
+            return false; /* the leader sends it again */
+        }
+        conf = r->configuration_uncommitted_index > r->configuration_index
+                   ? r->configuration_uncommitted_index
+                   : r->configuration_index;
+        if (conf >= conflict) {
+            g->stats.rollbacks++;
+            if (!guard_conf_before(g, conflict)) {
+                return false;
+            }
+        }
+    }
+    recv_raise_match(g, a->term, end);
+    return true;
+}
+
+/* Rule 1: an ack may not count before an entry of this term is stored here. */
+static bool recv_append_result(struct guard *g, const struct raft_message *msg)
+{
+    const struct raft_append_entries_result *res = &msg->append_entries_result;
+    struct raft *r = g->raft;
+
+    if (r->state != RAFT_LEADER || res->rejected != 0 || res->term != r->current_term ||
+        guard_term_of(r, r->last_stored) == r->current_term) {
+        return true;
+    }
+    g->stats.acks_delayed++;
+    for (size_t i = 0; i < g->n_stash; i++) {
+        if (g->stash[i].id == msg->server_id) {
+            g->stash[i].result = *res;
+            return false;
+        }
+    }
+    if (g->n_stash < GUARD_STASH) {
+        g->stash[g->n_stash].id = msg->server_id;
+        g->stash[g->n_stash++].result = *res;
+    }
+    return false;
+}
+
+void guard_unstash(struct guard *g)
+{
+    struct raft *r = g->raft;
+
+    if (r->state != RAFT_LEADER) {
+        g->n_stash = 0;
+    }
+    if (g->n_stash == 0 || guard_term_of(r, r->last_stored) != r->current_term) {
+        return;
+    }
+    while (g->n_stash > 0) {
+        struct raft_message msg = { .type = RAFT_IO_APPEND_ENTRIES_RESULT };
+
+        g->n_stash--;
+        msg.server_id = g->stash[g->n_stash].id;
+        msg.server_address = "";
+        msg.append_entries_result = g->stash[g->n_stash].result;
+        g->core_recv(g->io, &msg);
+    }
+}
+
+/* Rule 18: while a transfer is pending the core lets its target have a second vote in one term. */
+static bool recv_vote(struct guard *g, const struct raft_request_vote *v)
+{
+    struct raft *r = g->raft;
+
+    guard_forget_leader(g);
+    if (!v->pre_vote && r->transfer != NULL && r->transfer->id == v->candidate_id &&
+        v->term == r->current_term && r->voted_for != 0 && r->voted_for != v->candidate_id) {
+        g->stats.votes_refused++;
+        return false;
+    }
+    return true;
+}
+
+/* Rules 2 and 11; false: drop. */
+static bool recv_install(struct guard *g, const struct raft_install_snapshot *s)
+{
+    struct raft *r = g->raft;
+
+    if (s->term < r->current_term) {
+        return true;
+    }
+    if (s->term == r->current_term && r->state == RAFT_LEADER) {
+        guard_fail(g, "two leaders in one term: is another node running with this node's id?");
+        return false;
+    }
+    if (g->n_appends > 0 || g->n_puts > 0 || r->snapshot.pending.term != 0 ||
+        r->snapshot.put.data != NULL) {
+        return false;
+    }
+    if (s->last_index > r->commit_index && guard_term_of(r, s->last_index) > s->last_term) {
+        g->hooks.on_cut(g->hooks.ctx, s->last_index);
+        return false;
+    }
+    recv_raise_match(g, s->term, s->last_index);
+    return true;
+}
+
+static bool guard_pass(struct guard *g, struct raft_message *msg)
+{
+    switch (msg->type) {
+    case RAFT_IO_APPEND_ENTRIES:
+        if (!recv_append(g, &msg->append_entries)) {
+            recv_drop_entries(&msg->append_entries);
+            return false;
+        }
+        return true;
+    case RAFT_IO_APPEND_ENTRIES_RESULT:
+        return recv_append_result(g, msg);
+    case RAFT_IO_REQUEST_VOTE:
+        return recv_vote(g, &msg->request_vote);
+    case RAFT_IO_INSTALL_SNAPSHOT:
+        if (!recv_install(g, &msg->install_snapshot)) {
+            raft_configuration_close(&msg->install_snapshot.conf);
+            raft_free(msg->install_snapshot.data.base);
+            return false;
+        }
+        return true;
+    case RAFT_IO_TIMEOUT_NOW:
+        /* Rule 4: our log in memory is longer than the stored one. */
+        return g->n_appends == 0 && g->n_puts == 0;
+    default:
+        return true;
+    }
+}
+
+void guard_recv(struct raft_io *io, struct raft_message *msg)
+{
+    struct guard *g = guard_of(io);
+
+    if (g->off) {
+        g->core_recv(io, msg);
+        return;
+    }
+    if (guard_pass(g, msg)) {
+        g->core_recv(io, msg);
+    }
+    guard_after(g);
+}

@@ -1,0 +1,195 @@
+#include <string.h>
+
+#include "base/obj.h"
+#include "raft/rep_core.h"
+
+/* AppendEntries.
+ *
+ * The core sends everything that a follower lacks in one message and never limits itself.  So its
+ * message is taken as a hint only: what goes out is read from the core's log here, in pieces of at
+ * most REP_APPEND_MAX, as long as less than REP_WINDOW is on its way unacknowledged.  While the
+ * core probes a follower, one piece goes out per try; once the follower has answered (the core then
+ * is in its pipeline mode), everything from `next` on is streamed, each entry once per link and
+ * term, and an ack makes room for more.  A refusal or a broken link starts over with what the core
+ * wants.
+ *
+ * An AppendEntries never tells a commit index beyond the entries that it has checked or carries. */
+
+void rep_pump_reset(struct rep_peer *p)
+{
+    p->next = 0;
+    p->sent_commit = 0;
+    p->broken = false;
+    p->n_chunks = 0;
+    p->inflight = 0;
+    p->last_append_ms = 0;
+}
+
+static void pump_emit(struct rep *r, struct rep_peer *p, raft_index prev, raft_term prev_term,
+                      unsigned n)
+{
+    raft_index commit = r->raft.commit_index;
+    struct raft_message msg = { .type = RAFT_IO_APPEND_ENTRIES, .server_id = p->info.id };
+
+    if (commit > prev + n) {
+        commit = prev + n;
+    }
+    msg.append_entries = (struct raft_append_entries){
+        .term = r->raft.current_term,
+        .prev_log_index = prev,
+        .prev_log_term = prev_term,
+        .leader_commit = commit,
+        .entries = r->scratch,
+        .n_entries = n,
+    };
+    frame_raft(&r->frame, &msg);
+    (void)rep_send(r, p->info.id);
+    if (commit > p->sent_commit) {
+        p->sent_commit = commit;
+    }
+    p->last_append_ms = rep_now(r);
+}
+
+/* Send one piece that starts at `first`.  Returns the number of entries, 0: none is there;
+ * *ret_bytes: their size.  False: the entry before is gone, only a snapshot helps. */
+static bool pump_piece(struct rep *r, struct rep_peer *p, raft_index first, unsigned *ret_n,
+                       size_t *ret_bytes)
+{
+    raft_term prev_term = first == 1 ? 0 : guard_term_of(&r->raft, first - 1);
+    raft_index last = raft_last_index(&r->raft);
+    size_t bytes = 0;
+    unsigned n = 0;
+
+    if (first > 1 && prev_term == 0) {
+        return false;
+    }
+    while (first + n <= last && n < ARRAY_LEN(r->scratch)) {
+        const struct raft_entry *e = guard_entry(&r->raft, first + n);
+
+        if (e == NULL) {
+            return false;
+        }
+        if (n > 0 && bytes + e->buf.len > REP_APPEND_MAX) {
+            break;
+        }
+        r->scratch[n++] = *e;
+        bytes += e->buf.len;
+    }
+    pump_emit(r, p, first - 1, prev_term, n);
+    *ret_n = n;
+    *ret_bytes = bytes;
+    return true;
+}
+
+void rep_pump(struct rep *r, struct rep_peer *p)
+{
+    raft_index last = raft_last_index(&r->raft);
+    unsigned n = 0;
+    size_t bytes = 0;
+
+    if (r->raft.state != RAFT_LEADER || !p->up) {
+        return;
+    }
+    while (p->next != 0 && p->next <= last && p->inflight < REP_WINDOW &&
+           p->n_chunks < REP_CHUNKS && rep_can_send(r, p->info.id)) {
+        unsigned slot = (p->chunk_head + p->n_chunks) % REP_CHUNKS;
+
+        if (!pump_piece(r, p, p->next, &n, &bytes)) {
+            p->next = 0;
+            p->broken = true;
+            return;
+        }
+        CHECK(n > 0);
+        p->next += n;
+        p->inflight += bytes;
+        p->chunks[slot].last = p->next - 1;
+        p->chunks[slot].bytes = bytes;
+        p->n_chunks++;
+    }
+}
+
+static int pump_empty(struct rep *r, struct rep_peer *p, raft_index prev, raft_term prev_term)
+{
+    pump_emit(r, p, prev, prev_term, 0);
+    return 0;
+}
+
+int rep_pump_append(struct rep *r, const struct raft_message *msg)
+{
+    const struct raft_append_entries *a = &msg->append_entries;
+    struct rep_peer *p = rep_peer(r, msg->server_id);
+    struct raft_progress *progress = rep_progress(r, msg->server_id);
+    raft_index before;
+    size_t bytes;
+    unsigned n;
+
+    if (p == NULL || progress == NULL || !p->up || p->broken) {
+        if (p != NULL) {
+            p->broken = false;
+            p->next = 0;
+        }
+        return RAFT_NOCONNECTION; /* the core goes back to probing */
+    }
+    if (progress->state == REP_PROGRESS_SNAPSHOT) {
+        return pump_empty(r, p, a->prev_log_index, a->prev_log_term);
+    }
+    if (progress->state == REP_PROGRESS_PROBE) {
+        rep_pump_reset(p);
+        if (!rep_can_send(r, p->info.id)) {
+            return RAFT_NOCONNECTION;
+        }
+        return pump_piece(r, p, a->prev_log_index + 1, &n, &bytes) ? 0 : RAFT_NOCONNECTION;
+    }
+    if (p->next == 0) {
+        p->next = a->prev_log_index + 1;
+    }
+    before = p->next;
+    rep_pump(r, p);
+    if (p->broken) {
+        p->broken = false;
+        return RAFT_NOCONNECTION;
+    }
+    if (p->next == before && rep_now(r) - p->last_append_ms >= r->raft.heartbeat_timeout) {
+        raft_term term = p->next == 1 ? 0 : guard_term_of(&r->raft, p->next - 1);
+
+        return p->next > 1 && term == 0 ? RAFT_NOCONNECTION : pump_empty(r, p, p->next - 1, term);
+    }
+    return 0;
+}
+
+void rep_pump_acked(struct rep *r, struct rep_peer *p, const struct raft_append_entries_result *res)
+{
+    if (r->raft.state != RAFT_LEADER || res->term != r->raft.current_term) {
+        return;
+    }
+    if (res->rejected != 0) {
+        rep_pump_reset(p);
+        return;
+    }
+    while (p->n_chunks > 0 && p->chunks[p->chunk_head].last <= res->last_log_index) {
+        p->inflight -= p->chunks[p->chunk_head].bytes;
+        p->chunk_head = (p->chunk_head + 1) % REP_CHUNKS;
+        p->n_chunks--;
+    }
+}
+
+void rep_pump_commit(struct rep *r)
+{
+    raft_term term;
+
+    if (r->raft.state != RAFT_LEADER) {
+        return;
+    }
+    for (size_t i = 0; i < r->n_peers; i++) {
+        struct rep_peer *p = r->peers[i];
+
+        if (!p->up || p->next <= 1 || p->sent_commit >= r->raft.commit_index ||
+            p->next - 1 <= p->sent_commit) {
+            continue;
+        }
+        term = guard_term_of(&r->raft, p->next - 1);
+        if (term != 0 && rep_can_send(r, p->info.id)) {
+            (void)pump_empty(r, p, p->next - 1, term);
+        }
+    }
+}

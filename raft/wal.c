@@ -1,0 +1,600 @@
+#include "raft/wal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/obj.h"
+
+/* The happy path:
+ *   1. wal_add_* appends a record to the batch that is being filled and counts the position up;
+ *   2. wal_kick, once a turn of the loop, gives the oldest batch to the log's lane, if none is
+ * being written; it goes behind the last one in the present segment, or, where it does not fit,
+ * with a head into the prepared next one;
+ *   3. the lane writes it with RWF_DSYNC and the loop is told: the position is durable;
+ *   4. what was added meanwhile is the next batch.  So the batch grows with the load.
+ * When a segment is begun, the one after it is prepared on the file lane: an old file that is not
+ * needed any more is renamed, or a new one is written full of zeroes, so that writing the log never
+ * allocates.  If that fails (no space), it is tried again at each tick, and appends wait at the end
+ * of the present segment rather than fail. */
+
+#define WAL_MAGIC 0x57414c21u
+#define WAL_BATCH_SOFT (2u << 20) /* a batch is closed when it is larger */
+
+struct wal_out { /* a batch on its way */
+    struct rep_job job;
+    struct wal *wal;
+    struct wal_out *next;
+    struct buf b; /* WAL_BLOCK bytes of room for a head, then the batch */
+    uint64_t seq;
+    uint64_t end_pos;
+    uint64_t max_index;
+    uint64_t first_index, term, vote; /* before its first record */
+    uint32_t n_recs;
+    bool with_head;
+    uint64_t off;
+    struct rep_file *file;
+    struct err err;
+    int rc;
+};
+
+struct wal_prep { /* the next segment being made */
+    struct rep_job job;
+    struct wal *wal;
+    uint64_t seq;
+    uint64_t recycle; /* number of the old file, 0: none */
+    struct rep_file *file;
+    struct err err;
+    int rc;
+};
+
+struct wal_gone { /* a file being removed */
+    struct rep_job job;
+    struct wal *wal;
+    char name[64];
+    struct err err;
+    int rc;
+};
+
+struct wal {
+    unsigned magic;
+    struct wal_opts opts;
+    struct rep_disk *disk;
+    uint64_t log_id;
+    uint64_t batch_seq; /* of the next batch to be closed */
+    uint64_t pos, durable, written;
+    uint64_t next_index, term, vote; /* after the last record collected */
+    struct wal_ack acks[WAL_ACKS_MAX];
+    size_t n_acks;
+    struct wal_found *old; /* finished segments, oldest first */
+    size_t n_old;
+    struct wal_found cur; /* seq 0: none is begun yet */
+    uint64_t cur_off;
+    struct rep_file *cur_file;
+    struct rep_file *next_file; /* NULL: not prepared */
+    uint64_t spare;             /* number of a dropped file to recycle, 0: none */
+    struct wal_out *fill;       /* NULL: nothing collected */
+    struct wal_out *queue, **queue_end;
+    struct wal_out *writing;
+    struct wal_out *pool;
+    struct wal_prep prep;
+    bool preparing, prep_failed, failed;
+    unsigned prep_wait; /* ticks until it is tried again */
+    unsigned jobs;
+};
+
+uint64_t wal_pos(const struct wal *w)
+{
+    return w->pos;
+}
+
+uint64_t wal_durable(const struct wal *w)
+{
+    return w->durable;
+}
+
+uint64_t wal_written(const struct wal *w)
+{
+    return w->written;
+}
+
+bool wal_full(const struct wal *w)
+{
+    return w->prep_failed;
+}
+
+static void wal_submit(struct wal *w, enum rep_lane lane, struct rep_job *job)
+{
+    w->jobs++;
+    w->opts.env->submit(w->opts.env->ctx, lane, job);
+}
+
+/* --- removing a file --- */
+
+static void gone_run(struct rep_job *job)
+{
+    struct wal_gone *g = CONTAINER_OF(job, struct wal_gone, job);
+
+    g->rc = g->wal->disk->remove(g->wal->disk, g->name, &g->err);
+}
+
+static void gone_done(struct rep_job *job)
+{
+    struct wal_gone *g = CONTAINER_OF(job, struct wal_gone, job);
+
+    g->wal->jobs--;
+    if (g->rc != 0) {
+        lg_warn("wal", "msg=\"cannot remove an old log file\" err=\"%s\"", g->err.msg);
+    }
+    free(g);
+}
+
+static void wal_remove(struct wal *w, uint64_t seq)
+{
+    struct wal_gone *g = OBJ_NEW(struct wal_gone);
+
+    g->job = (struct rep_job){ .run = gone_run, .done = gone_done };
+    g->wal = w;
+    wal_seg_name(seq, g->name);
+    wal_submit(w, REP_LANE_FILE, &g->job);
+}
+
+/* --- the next segment --- */
+
+static int prep_zero(struct wal *w, struct rep_file *f, uint64_t size, struct err *err)
+{
+    static const uint8_t zero[1u << 20];
+    int rc;
+
+    for (uint64_t off = 0; off < size; off += sizeof(zero)) {
+        size_t n = size - off < sizeof(zero) ? (size_t)(size - off) : sizeof(zero);
+
+        /* In steps, so that the log's own writes never wait for the whole file. */
+        rc = w->disk->write(w->disk, f, off, zero, n, true, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return w->disk->sync(w->disk, f, err);
+}
+
+static int prep_new(struct wal *w, const char *name, struct err *err)
+{
+    struct rep_file *f;
+    int rc;
+
+    rc = w->disk->open(w->disk, "prepare.tmp", REP_OPEN_NEW, &f, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = prep_zero(w, f, w->opts.segment_bytes, err);
+    w->disk->close(w->disk, f);
+    return rc != 0 ? rc : w->disk->rename(w->disk, "prepare.tmp", name, err);
+}
+
+static int prep_recycle(struct wal *w, uint64_t seq, const char *name, struct err *err)
+{
+    struct rep_file *f;
+    char old[64];
+    uint64_t size;
+    int rc;
+
+    wal_seg_name(seq, old);
+    rc = w->disk->open(w->disk, old, REP_OPEN_READ, &f, err);
+    if (rc != 0) {
+        /* An earlier try may have come as far as renaming it. */
+        return prep_new(w, name, err);
+    }
+    rc = w->disk->size(w->disk, f, &size, err);
+    w->disk->close(w->disk, f);
+    if (rc == 0 && size == w->opts.segment_bytes) {
+        return w->disk->rename(w->disk, old, name, err);
+    }
+    if (rc == 0) {
+        rc = w->disk->remove(w->disk, old, err);
+    }
+    return rc != 0 ? rc : prep_new(w, name, err);
+}
+
+static void prep_run(struct rep_job *job)
+{
+    struct wal_prep *p = CONTAINER_OF(job, struct wal_prep, job);
+    struct wal *w = p->wal;
+    char name[64];
+
+    wal_seg_name(p->seq, name);
+    p->rc =
+        p->recycle != 0 ? prep_recycle(w, p->recycle, name, &p->err) : prep_new(w, name, &p->err);
+    if (p->rc == 0) {
+        p->rc = w->disk->open(w->disk, name, REP_OPEN_WRITE, &p->file, &p->err);
+    }
+}
+
+static void prep_done(struct rep_job *job)
+{
+    struct wal_prep *p = CONTAINER_OF(job, struct wal_prep, job);
+    struct wal *w = p->wal;
+
+    w->jobs--;
+    w->preparing = false;
+    if (p->rc == 0) {
+        if (w->prep_failed) {
+            lg_info("wal", "dir=%s msg=\"the next log file could be prepared again\"", w->opts.dir);
+        }
+        w->next_file = p->file;
+        w->prep_failed = false;
+        return;
+    }
+    if (!w->prep_failed) {
+        lg_warn("wal",
+                "dir=%s msg=\"cannot prepare the next log file, new commands are refused\" "
+                "err=\"%s\"",
+                w->opts.dir, p->err.msg);
+    }
+    w->prep_failed = true;
+    w->prep_wait = 20;
+    if (p->recycle != 0 && w->spare == 0) {
+        w->spare = p->recycle;
+    } else if (p->recycle != 0) {
+        wal_remove(w, p->recycle);
+    }
+}
+
+static void wal_prepare(struct wal *w)
+{
+    if (w->preparing || w->next_file != NULL || w->failed) {
+        return;
+    }
+    w->preparing = true;
+    w->prep = (struct wal_prep){
+        .job = { .run = prep_run, .done = prep_done },
+        .wal = w,
+        .seq = w->cur.seq + 1,
+        .recycle = w->spare,
+    };
+    w->spare = 0;
+    wal_submit(w, REP_LANE_FILE, &w->prep.job);
+}
+
+void wal_tick(struct wal *w)
+{
+    if (w->prep_failed && w->prep_wait > 0) {
+        w->prep_wait--;
+        return;
+    }
+    wal_prepare(w);
+}
+
+/* --- dropping --- */
+
+void wal_drop(struct wal *w, uint64_t index)
+{
+    size_t n = 0;
+
+    while (n < w->n_old && w->old[n].max_index <= index) {
+        /* The newest dropped file is kept for recycling: then the files on the disk are without a
+         * hole at every moment. */
+        if (w->spare != 0) {
+            wal_remove(w, w->spare);
+        }
+        w->spare = w->old[n++].seq;
+    }
+    if (n > 0) {
+        memmove(w->old, w->old + n, (w->n_old - n) * sizeof(*w->old));
+        w->n_old -= n;
+        wal_prepare(w);
+    }
+}
+
+/* --- collecting --- */
+
+static struct wal_out *out_new(struct wal *w)
+{
+    struct wal_out *o = w->pool;
+
+    if (o != NULL) {
+        w->pool = o->next;
+        buf_clear(&o->b);
+    } else {
+        o = OBJ_NEW(struct wal_out);
+    }
+    CHECK(buf_reserve(&o->b, WAL_BLOCK) != NULL);
+    buf_commit(&o->b, WAL_BLOCK);
+    wal_batch_begin(&o->b);
+    o->wal = w;
+    o->next = NULL;
+    o->seq = w->batch_seq++;
+    o->n_recs = 0;
+    o->max_index = 0;
+    o->first_index = w->next_index;
+    o->term = w->term;
+    o->vote = w->vote;
+    return o;
+}
+
+static void wal_seal(struct wal *w)
+{
+    struct wal_out *o = w->fill;
+
+    if (o == NULL) {
+        return;
+    }
+    wal_batch_end(&o->b, WAL_BLOCK, w->log_id, o->seq, o->n_recs);
+    o->end_pos = w->pos;
+    w->fill = NULL;
+    *w->queue_end = o;
+    w->queue_end = &o->next;
+}
+
+static void wal_add(struct wal *w, const struct wal_rec *rec)
+{
+    size_t size = wal_rec_size(rec->len);
+    struct wal_out *o = w->fill;
+
+    OBJ_CHECK(w, WAL_MAGIC);
+    if (o != NULL && o->b.len + size > WAL_BATCH_SOFT + WAL_BLOCK) {
+        wal_seal(w);
+        o = NULL;
+    }
+    if (o == NULL) {
+        o = w->fill = out_new(w);
+    }
+    wal_batch_add(&o->b, w->log_id, o->seq, rec);
+    o->n_recs++;
+    if (rec->type == WAL_ENTRY && rec->index > o->max_index) {
+        o->max_index = rec->index;
+    }
+    w->pos++;
+}
+
+void wal_add_entry(struct wal *w, uint64_t index, uint64_t term, uint8_t kind, const void *data,
+                   size_t len)
+{
+    CHECK(index == w->next_index);
+    wal_add(w, &(struct wal_rec){ .type = WAL_ENTRY,
+                                  .kind = kind,
+                                  .index = index,
+                                  .term = term,
+                                  .data = data,
+                                  .len = len });
+    w->next_index = index + 1;
+}
+
+void wal_add_meta(struct wal *w, uint64_t term, uint64_t vote)
+{
+    CHECK(term >= w->term);
+    wal_add(w, &(struct wal_rec){ .type = WAL_META, .index = vote, .term = term });
+    w->term = term;
+    w->vote = vote;
+}
+
+void wal_add_truncate(struct wal *w, uint64_t index)
+{
+    CHECK(index > 0 && index < w->next_index);
+    wal_add(w, &(struct wal_rec){ .type = WAL_TRUNCATE, .index = index });
+    w->next_index = index;
+}
+
+void wal_add_reset(struct wal *w, uint64_t index, uint64_t term)
+{
+    wal_add(w, &(struct wal_rec){ .type = WAL_RESET, .index = index, .term = term });
+    w->next_index = index + 1;
+}
+
+void wal_add_acks(struct wal *w, const struct wal_ack *acks, size_t n)
+{
+    uint8_t data[WAL_ACKS_MAX * 24];
+
+    CHECK(n <= WAL_ACKS_MAX);
+    wal_add(w, &(struct wal_rec){
+                   .type = WAL_ACKS, .data = data, .len = wal_acks_encode(acks, n, data) });
+    memcpy(w->acks, acks, n * sizeof(*acks));
+    w->n_acks = n;
+}
+
+/* --- writing --- */
+
+static void out_run(struct rep_job *job)
+{
+    struct wal_out *o = CONTAINER_OF(job, struct wal_out, job);
+    struct rep_disk *d = o->wal->disk;
+    size_t skip = o->with_head ? 0 : WAL_BLOCK;
+
+    o->rc = d->write(d, o->file, o->off, o->b.data + skip, o->b.len - skip, true, &o->err);
+}
+
+static void out_done(struct rep_job *job)
+{
+    struct wal_out *o = CONTAINER_OF(job, struct wal_out, job);
+    struct wal *w = o->wal;
+
+    w->jobs--;
+    w->writing = NULL;
+    if (o->rc != 0) {
+        w->failed = true;
+        w->opts.on_fail(w->opts.ctx, o->err.msg);
+        return;
+    }
+    CHECK(o->end_pos > w->durable);
+    w->durable = o->end_pos;
+    w->written += o->b.len;
+    o->next = w->pool;
+    w->pool = o;
+    w->opts.on_durable(w->opts.ctx);
+}
+
+static void wal_switch(struct wal *w, struct wal_out *o)
+{
+    struct wal_head h = {
+        .log_id = w->log_id,
+        .seq = w->cur.seq + 1,
+        .size = w->opts.segment_bytes,
+        .first_index = o->first_index,
+        .batch_seq = o->seq,
+        .term = o->term,
+        .vote = o->vote,
+        .n_acks = w->n_acks,
+    };
+
+    memcpy(h.acks, w->acks, w->n_acks * sizeof(*w->acks));
+    wal_head_encode(&h, o->b.data);
+    if (w->cur_file != NULL) {
+        w->old = mem_realloc(w->old, (w->n_old + 1) * sizeof(*w->old));
+        w->old[w->n_old++] = w->cur;
+        w->disk->close(w->disk, w->cur_file);
+    }
+    w->cur = (struct wal_found){ .seq = h.seq, .size = h.size };
+    w->cur_off = 0;
+    w->cur_file = w->next_file;
+    w->next_file = NULL;
+    o->with_head = true;
+    wal_prepare(w);
+}
+
+void wal_kick(struct wal *w)
+{
+    struct wal_out *o;
+
+    if (w->writing != NULL || w->failed) {
+        return;
+    }
+    if (w->queue == NULL) {
+        wal_seal(w);
+    }
+    o = w->queue;
+    if (o == NULL) {
+        return;
+    }
+    o->with_head = false;
+    if (w->cur_file == NULL || w->cur_off + o->b.len - WAL_BLOCK > w->cur.size) {
+        if (w->next_file == NULL) {
+            wal_prepare(w);
+            return;
+        }
+        wal_switch(w, o);
+    }
+    w->queue = o->next;
+    if (w->queue == NULL) {
+        w->queue_end = &w->queue;
+    }
+    o->off = w->cur_off;
+    o->file = w->cur_file;
+    w->cur_off += o->b.len - (o->with_head ? 0 : WAL_BLOCK);
+    if (o->max_index > w->cur.max_index) {
+        w->cur.max_index = o->max_index;
+    }
+    w->writing = o;
+    o->job = (struct rep_job){ .run = out_run, .done = out_done };
+    wal_submit(w, REP_LANE_WAL, &o->job);
+}
+
+/* --- opening --- */
+
+/* The first file of all, made while the caller waits. */
+static int wal_first(struct wal *w, struct err *err)
+{
+    char name[64];
+    int rc;
+
+    do {
+        w->log_id = w->opts.env->random(w->opts.env->ctx);
+    } while (w->log_id == 0);
+    w->batch_seq = 1;
+    wal_seg_name(1, name);
+    rc = prep_new(w, name, err);
+    return rc != 0 ? rc : w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->next_file, err);
+}
+
+static int wal_resume(struct wal *w, const struct wal_scan *scan, struct err *err)
+{
+    char name[64];
+    uint64_t size;
+    int rc;
+
+    w->log_id = scan->log_id;
+    w->batch_seq = scan->batch_seq;
+    w->n_old = scan->n_segs - 1;
+    w->old = mem_dup(scan->segs, w->n_old * sizeof(*w->old));
+    w->cur = scan->segs[scan->n_segs - 1];
+    w->cur_off = scan->end;
+    wal_seg_name(w->cur.seq, name);
+    rc = w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->cur_file, err);
+    if (rc != 0 || scan->spare_seq == 0) {
+        return rc;
+    }
+    wal_seg_name(scan->spare_seq, name);
+    rc = w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->next_file, err);
+    if (rc == 0) {
+        rc = w->disk->size(w->disk, w->next_file, &size, err);
+    }
+    if (rc == 0 && size != w->opts.segment_bytes) {
+        w->disk->close(w->disk, w->next_file);
+        w->next_file = NULL;
+        rc = w->disk->remove(w->disk, name, err);
+    }
+    return rc;
+}
+
+int wal_open(const struct wal_opts *opts, const struct wal_log *log, const struct wal_scan *scan,
+             struct wal **ret, struct err *err)
+{
+    struct wal *w;
+    int rc;
+
+    if (opts->segment_bytes < WAL_SEGMENT_MIN || opts->segment_bytes % WAL_BLOCK != 0) {
+        return err_set(err, ERR_INVALID,
+                       "log segment size %" PRIu64 ": must be a multiple of %u and at least %u",
+                       opts->segment_bytes, WAL_BLOCK, WAL_SEGMENT_MIN);
+    }
+    w = OBJ_NEW(struct wal);
+    w->magic = WAL_MAGIC;
+    w->opts = *opts;
+    w->disk = opts->env->disk;
+    w->queue_end = &w->queue;
+    w->next_index = log->base + log->n + 1;
+    w->term = log->term;
+    w->vote = log->vote;
+    w->n_acks = log->n_acks;
+    memcpy(w->acks, log->acks, sizeof(w->acks));
+    rc = scan->n_segs == 0 ? wal_first(w, err) : wal_resume(w, scan, err);
+    if (rc != 0) {
+        wal_free(w);
+        return rc;
+    }
+    if (scan->torn) {
+        lg_info("wal", "dir=%s msg=\"gave up an unfinished write at the end of the log\"",
+                opts->dir);
+    }
+    *ret = w;
+    return 0;
+}
+
+static void out_free(struct wal_out *o)
+{
+    while (o != NULL) {
+        struct wal_out *next = o->next;
+
+        buf_done(&o->b);
+        free(o);
+        o = next;
+    }
+}
+
+void wal_free(struct wal *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    OBJ_CHECK(w, WAL_MAGIC);
+    w->magic = 0;
+    out_free(w->fill);
+    out_free(w->queue);
+    out_free(w->writing);
+    out_free(w->pool);
+    w->disk->close(w->disk, w->cur_file);
+    w->disk->close(w->disk, w->next_file);
+    free(w->old);
+    free(w);
+}
