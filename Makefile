@@ -67,6 +67,10 @@ $(O)/unit/%: $(O)/tests/unit/%.o $(LINK)
 	@mkdir -p $(@D); echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS) -lcmocka
 
+# Tests that start a program of ours.
+$(O)/unit/wdog_process_test: $(O)/picket-watchdog
+$(O)/unit/fence_exec_test $(O)/unit/snmp_test: $(O)/picket-fence $(O)/picket-pdu
+
 $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || \
 	  echo '$(CC) $(CPPFLAGS) $(CFLAGS)' > $@

@@ -310,9 +310,11 @@ static void settle(struct dog *d)
     if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))) {
         (void)fcntl(STDERR_FILENO, F_SETFL, fcntl(STDERR_FILENO, F_GETFL) | O_NONBLOCK);
     }
+#ifndef __SANITIZE_ADDRESS__ /* its shadow memory is larger than any machine */
     if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
         lg_warn("watchdog", "errno=%d msg=\"memory is not locked\"", errno);
     }
+#endif
     if (sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &sp) != 0) {
         lg_warn("watchdog", "errno=%d msg=\"no real-time priority\"", errno);
     }
