@@ -1,0 +1,175 @@
+#include "reconciler/exec_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/obj.h"
+#include "base/str.h"
+
+/* What this host knows of locks.  A lock that a full list did not name is free as of that list. */
+
+const char *vmx_vm_lock(struct arena *a, const char *vm)
+{
+    return arena_printf(a, "virtualmachines/%s", vm);
+}
+
+const char *vmx_vol_lock(struct arena *a, const char *vol)
+{
+    return arena_printf(a, "volumes/%s", vol);
+}
+
+struct vmx_lock *vmx_lock_entry(struct vmx *x, const char *lock)
+{
+    struct vmx_lock *l = map_get(&x->locks, lock);
+
+    if (l == NULL) {
+        l = OBJ_NEW(struct vmx_lock);
+        if (x->locks_ms != 0) {
+            l->state = VM_LOCK_FREE;
+            l->confirmed_ms = x->locks_ms;
+        }
+        (void)map_put(&x->locks, lock, l);
+    }
+    return l;
+}
+
+void vmx_lock_set(struct vmx *x, const char *lock, enum vm_lock_state st, uint64_t token,
+                  uint64_t confirmed_ms)
+{
+    struct vmx_lock *l = vmx_lock_entry(x, lock);
+
+    l->state = st;
+    l->token = token;
+    l->confirmed_ms = confirmed_ms;
+    free(l->holder);
+    l->holder = NULL;
+}
+
+void vmx_lock_view(const struct vmx *x, const char *lock, struct vm_lock *ret)
+{
+    const struct vmx_lock *l = map_get(&x->locks, lock);
+
+    *ret = (struct vm_lock){ .state = VM_LOCK_UNKNOWN };
+    if (l == NULL) {
+        if (x->locks_ms != 0) {
+            ret->state = VM_LOCK_FREE;
+            ret->confirmed_ms = x->locks_ms;
+        }
+        return;
+    }
+    *ret = (struct vm_lock){
+        .state = l->state, .token = l->token, .confirmed_ms = l->confirmed_ms, .holder = l->holder
+    };
+}
+
+/* A read shows who owns a lock.  That it is ours does not confirm it for a start: a release of a
+ * former process may still be under way; only the answer to an acquire does. */
+void vmx_lock_apply(struct vmx *x, const struct vmx_lock_info *info, uint64_t sent_ms)
+{
+    struct vmx_lock *l = vmx_lock_entry(x, info->lock);
+    uint64_t confirmed = l->state == VM_LOCK_MINE && l->token == info->token && !l->release_sent
+                             ? l->confirmed_ms
+                             : 0;
+
+    if (info->quarantined) {
+        vmx_lock_set(x, info->lock, VM_LOCK_QUARANTINED, 0, sent_ms);
+    } else if (info->incarnation == 0) {
+        vmx_lock_set(x, info->lock, VM_LOCK_FREE, 0, sent_ms);
+        l->release_sent = false;
+    } else if (info->incarnation == x->src.incarnation) {
+        vmx_lock_set(x, info->lock, VM_LOCK_MINE, info->token, confirmed);
+    } else if (str_eq(info->host, x->src.host)) {
+        /* An earlier incarnation of this host: not another host's, and not ours to use either. */
+        vmx_lock_set(x, info->lock, VM_LOCK_QUARANTINED, 0, sent_ms);
+    } else {
+        vmx_lock_set(x, info->lock, VM_LOCK_OTHER, 0, sent_ms);
+        l->holder =
+            mem_printf("%s (incarnation %llu)", info->host, (unsigned long long)info->incarnation);
+        l->release_sent = false;
+    }
+}
+
+void vmx_locks_free(struct vmx *x)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(&x->locks, &i, &key, &v);) {
+        free(((struct vmx_lock *)v)->holder);
+        free(v);
+    }
+    map_done(&x->locks);
+}
+
+void vmx_locks_forget(struct vmx *x)
+{
+    vmx_locks_free(x);
+    x->locks_ms = 0;
+    vmx_kick_all(x);
+}
+
+/* Locks that changed by our own calls since the list was asked for are newer than the list. */
+static bool newer(const struct vmx *x, const char *lock, uint64_t sent_ms)
+{
+    const struct vmx_lock *l = map_get(&x->locks, lock);
+
+    return l != NULL && l->confirmed_ms > sent_ms;
+}
+
+void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms)
+{
+    struct map named = { 0 };
+    const char *key;
+    void *v;
+
+    x->locks_ms = sent_ms;
+    for (size_t i = 0; i < n; i++) {
+        (void)map_put(&named, infos[i].lock, x);
+        if (!newer(x, infos[i].lock, sent_ms)) {
+            vmx_lock_apply(x, &infos[i], sent_ms);
+        }
+        if (infos[i].incarnation == x->src.incarnation &&
+            str_starts(infos[i].lock, "virtualmachines/")) {
+            vmx_due(vmx_item(x, infos[i].lock + strlen("virtualmachines/")), vmx_now(x));
+        }
+    }
+    for (size_t i = 0; map_next(&x->locks, &i, &key, &v);) {
+        if (map_get(&named, key) == NULL && !newer(x, key, sent_ms)) {
+            vmx_lock_set(x, key, VM_LOCK_FREE, 0, sent_ms);
+            ((struct vmx_lock *)v)->release_sent = false;
+        }
+    }
+    map_done(&named);
+    vmx_kick_all(x);
+}
+
+static size_t count(const struct vmx *x, bool unclear)
+{
+    const char *key;
+    size_t n = 0;
+    void *v;
+
+    for (size_t i = 0; map_next(&x->locks, &i, &key, &v);) {
+        enum vm_lock_state st = ((const struct vmx_lock *)v)->state;
+
+        n += st == VM_LOCK_MINE || (unclear && st == VM_LOCK_UNKNOWN);
+    }
+    return n;
+}
+
+size_t vmx_locks_held(const struct vmx *x)
+{
+    return count(x, false);
+}
+
+size_t vmx_locks_unclear(const struct vmx *x)
+{
+    return x->locks_ms == 0 ? 1 : count(x, true);
+}
+
+uint64_t vmx_token(const struct vmx *x, const char *lock)
+{
+    const struct vmx_lock *l = map_get(&x->locks, lock);
+
+    return l != NULL && l->state == VM_LOCK_MINE ? l->token : 0;
+}
