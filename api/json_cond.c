@@ -1,5 +1,6 @@
 /* Conditions. */
 
+#include "api/json_path.h"
 #include "api/valid.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -45,7 +46,7 @@ static bool set_text(json_t *c, const char *key, const char *value)
     if (str_eq(json_string_value(json_object_get(c, key)), value)) {
         return false;
     }
-    json_object_set_new(c, key, json_string(value));
+    json_object_set_new(c, key, json_string_lossy(value));
     return true;
 }
 

@@ -24,4 +24,7 @@ size_t path_add_index(char *dst, size_t size, size_t len, size_t i);
 /* jansson's iterators want a pointer that is not const though they change nothing. */
 json_t *json_loose(const json_t *v);
 
+/* Text that may come from anywhere or was cut: bytes that are not UTF-8 become '?'.  Never NULL. */
+json_t *json_string_lossy(const char *s);
+
 #endif

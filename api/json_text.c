@@ -1,8 +1,10 @@
 /* JSON text: strict reading, canonical writing. */
 
+#include "api/json_path.h"
 #include "api/manifest.h"
 #include "base/obj.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,4 +70,51 @@ char *json_canonical(const json_t *v, size_t *ret_len)
         *ret_len = strlen(text);
     }
     return text;
+}
+
+/* Length of the well-formed UTF-8 sequence at p (RFC 3629 section 4), 0 when there is none. */
+static size_t utf8_length(const unsigned char *p)
+{
+    static const struct {
+        unsigned char lead_from, lead_to, second_from, second_to;
+        size_t len;
+    } forms[] = {
+        { 0x01, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
+        { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
+        { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        bool ok = p[0] >= forms[i].lead_from && p[0] <= forms[i].lead_to;
+
+        ok = ok &&
+             (forms[i].len < 2 || (p[1] >= forms[i].second_from && p[1] <= forms[i].second_to));
+        for (size_t k = 2; k < forms[i].len && ok; k++) {
+            ok = (p[k] & 0xc0U) == 0x80U;
+        }
+        if (ok) {
+            return forms[i].len;
+        }
+    }
+    return 0;
+}
+
+json_t *json_string_lossy(const char *s)
+{
+    char *copy = mem_strdup(s);
+    json_t *v;
+
+    for (char *p = copy; *p != 0;) {
+        size_t n = utf8_length((const unsigned char *)p);
+
+        if (n == 0) {
+            *p = '?';
+            n = 1;
+        }
+        p += n;
+    }
+    v = json_string(copy);
+    free(copy);
+    CHECK(v != NULL);
+    return v;
 }

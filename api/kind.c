@@ -143,7 +143,8 @@ static size_t edit_distance(const char *a, const char *b)
     return prev[nb];
 }
 
-const char *word_suggest(const char *word, const char *(*next)(void *ctx, size_t i), void *ctx)
+const char *word_suggest(const char *word, const char *(*next)(const void *ctx, size_t i),
+                         const void *ctx)
 {
     const char *best = NULL;
     size_t best_distance = 0;
@@ -169,7 +170,7 @@ const char *word_suggest(const char *word, const char *(*next)(void *ctx, size_t
     return best;
 }
 
-static const char *next_word(void *ctx, size_t i)
+static const char *next_word(const void *ctx, size_t i)
 {
     const char *const *const *words = ctx;
 

@@ -69,8 +69,12 @@ struct field {
 
 struct column { /* of `get` */
     const char *title;
-    const char *path; /* ".status.phase"; "@age": age; "@ready", "@condition:TYPE": computed */
-    bool wide;        /* only with -o wide (Table priority 1) */
+    /* ".status.phase", ".spec.disks.*.name" (all elements); "@age"; "@ready" and "@condition:TYPE"
+     * (its status);
+     * "@reason" (why not ready), "@since:PATH" (age of a time), "@size:PATH", "@schedulable":
+     * computed */
+    const char *path;
+    bool wide; /* only with -o wide (Table priority 1) */
 };
 
 struct kind {
@@ -106,7 +110,8 @@ const struct field *field_find(const struct field *fields, const char *name);
 const struct field *field_list_key(const struct field *list);
 /* The known word that `word` is probably meant to be (edit distance at most 2, or other case); NULL
  * when none is near.  `next` returns the candidates, NULL at the end. */
-const char *word_suggest(const char *word, const char *(*next)(void *ctx, size_t i), void *ctx);
+const char *word_suggest(const char *word, const char *(*next)(const void *ctx, size_t i),
+                         const void *ctx);
 const char *word_suggest_in(const char *word, const char *const *words);
 
 #endif

@@ -133,7 +133,7 @@ static void secret_check(const json_t *obj, void *problems)
     check_base64(json_object_get(obj, "data"), problems);
 }
 
-static const char *next_plural(void *ctx, size_t i)
+static const char *next_plural(const void *ctx, size_t i)
 {
     (void)ctx;
     return i < kind_count() ? kind_at(i)->plural : NULL;

@@ -47,8 +47,8 @@ static const struct field export_chap[] = {
 };
 
 static const struct field export_spec[] = {
-    { .name = "volume", NAME_OF("Volume"), .text = "What is exported: this volume," },
-    { .name = "replicatedVolume", NAME_OF("ReplicatedVolume"), .text = "or this replicated one, where it is primary." },
+    { .name = "volume", NAME_OF("Volume"), .text = "The volume that is exported. An export has this or replicatedVolume." },
+    { .name = "replicatedVolume", NAME_OF("ReplicatedVolume"), .text = "The replicated volume that is exported, where it is primary." },
     { .name = "iqn", .type = F_STRING, .flags = FF_REQUIRED | FF_IMMUTABLE, .check = check_iqn, .text = "Name of the target." },
     { .name = "lun", .type = F_INT, .deflt = "0", .min = 0, .max = 255, .text = "Number of the LUN." },
     { .name = "virtualIP", NAME_OF("VirtualIP"), .flags = FF_REQUIRED, .text = "The address that moves with it." },

@@ -95,7 +95,7 @@ static const struct column lun_columns[] = {
     COLUMN_READY,
     { .title = "Target", .path = ".spec.target" },
     { .title = "LUN", .path = ".spec.lun" },
-    { .title = "Size", .path = ".status.size" },
+    { .title = "Size", .path = "@size:.status.size" },
     { .title = "Redundant", .path = "@condition:Redundant" },
     { .title = "Reason", .path = "@reason" },
     { .title = "WWID", .path = ".status.wwid", .wide = true },

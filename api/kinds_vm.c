@@ -23,12 +23,12 @@ static const struct field cdrom_fields[] = {
 
 static const struct field disk_fields[] = {
     { .name = "name", .type = F_NAME, .flags = FF_REQUIRED | FF_LIST_KEY, .text = "Name of the disk in this VM." },
-    { .name = "volume", NAME_OF("Volume"), .text = "The volume that it is; or:" },
-    { .name = "volumeGroup", NAME_OF("VolumeGroup"), .text = "The group in which a volume called VM-DISK is made for it, of this" },
-    { .name = "size", .type = F_SIZE, .min = MIB, .max = 1024 * TIB, .text = "size; or:" },
+    { .name = "volume", NAME_OF("Volume"), .text = "The volume that it is. A disk has this, or volumeGroup and size, or path, or cdrom." },
+    { .name = "volumeGroup", NAME_OF("VolumeGroup"), .text = "The group in which a volume called VM-DISK is made for it; goes with size." },
+    { .name = "size", .type = F_SIZE, .min = MIB, .max = 1024 * TIB, .text = "Size of the volume that is made." },
     { .name = "path", .type = F_STRING, .check = check_file_path,
       .hint = "devices are declared as Volumes, so that nothing opens them twice",
-      .text = "A file on a SharedFilesystem; a file elsewhere ties the VM to its host. Or:" },
+      .text = "A file on a SharedFilesystem; a file elsewhere ties the VM to its host." },
     { .name = "cdrom", OBJECT_OF(cdrom_fields), .text = "A CD-ROM drive." },
     { .name = "target", .type = F_STRING, .check = check_disk_target, .text = "What the guest sees: xvda, xvdb ... (hda, sda); chosen when nothing is said." },
     { .name = "readOnly", .type = F_BOOL, .text = "The guest may only read it." },
@@ -65,8 +65,8 @@ static const struct field cpu_fields[] = {
 };
 
 static const struct field limit_fields[] = {
-    { .name = "count", .type = F_INT, .deflt = "3", .min = 0, .max = 1000, .text = "So many restarts" },
-    { .name = "window", .type = F_DURATION, .deflt = "\"10m\"", .min = SEC, .max = 7 * DAY, .text = "in so much time; then it is tried on another host." },
+    { .name = "count", .type = F_INT, .deflt = "3", .min = 0, .max = 1000, .text = "So many restarts are tried on the same host." },
+    { .name = "window", .type = F_DURATION, .deflt = "\"10m\"", .min = SEC, .max = 7 * DAY, .text = "The time in which they are counted. After more, it is tried on another host." },
     FIELD_END
 };
 

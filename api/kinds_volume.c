@@ -37,8 +37,8 @@ static const struct column group_columns[] = {
     COLUMN_NAME,
     COLUMN_READY,
     { .title = "LUNs", .path = ".spec.luns" },
-    { .title = "Size", .path = ".status.size" },
-    { .title = "Free", .path = ".status.free" },
+    { .title = "Size", .path = "@size:.status.size" },
+    { .title = "Free", .path = "@size:.status.free" },
     { .title = "Reason", .path = "@reason" },
     COLUMN_AGE,
     COLUMN_END

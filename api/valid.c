@@ -73,7 +73,7 @@ bool problems_bad(const struct problems *p)
     return p->more;
 }
 
-static const char *next_kind(void *ctx, size_t i)
+static const char *next_kind(const void *ctx, size_t i)
 {
     (void)ctx;
     return i < kind_count() ? kind_at(i)->name : NULL;

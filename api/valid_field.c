@@ -166,7 +166,7 @@ static void walk_map(struct walk *w, const struct field *f, const json_t *v)
     }
 }
 
-static const char *next_field(void *ctx, size_t i)
+static const char *next_field(const void *ctx, size_t i)
 {
     const struct field *fields = ctx;
 
@@ -175,11 +175,7 @@ static const char *next_field(void *ctx, size_t i)
 
 static void unknown_field(struct walk *w, const struct field *fields, const char *key)
 {
-    union {
-        const struct field *in;
-        void *out;
-    } u = { .in = fields };
-    const char *near = word_suggest(key, next_field, u.out);
+    const char *near = word_suggest(key, next_field, fields);
     size_t mark = walk_key(w, key);
 
     if (w->lenient) {

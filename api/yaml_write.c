@@ -59,15 +59,40 @@ static bool is_old_word(const char *s)
     return false;
 }
 
-/* Plain only when it cannot be anything but text: begins with a letter, '/' or '_', has no odd
- * characters, and no reader takes it for null or a truth value. */
+/* Sizes, durations and IPv4 addresses begin with a digit, but are no number or date for any reader:
+ * letters and digits without a prefix such as 0x and not only an exponent, or at least two dots. */
+static bool digits_are_safe(const char *s)
+{
+    size_t dots = 0;
+    size_t letters = 0;
+
+    if (s[0] == '0' && isalpha((unsigned char)s[1])) {
+        return false;
+    }
+    for (const char *p = s; *p != 0; p++) {
+        dots += *p == '.' ? 1U : 0U;
+        letters += isalpha((unsigned char)*p) && *p != 'e' && *p != 'E' ? 1U : 0U;
+        if (!isalnum((unsigned char)*p) && *p != '.' && (dots < 3 || strchr("/:", *p) == NULL)) {
+            return false;
+        }
+    }
+    return letters > 0 || dots >= 3;
+}
+
+static bool begins_safely(const char *s)
+{
+    return isalpha((unsigned char)s[0]) || strchr("/_", s[0]) != NULL ||
+           (isdigit((unsigned char)s[0]) && digits_are_safe(s));
+}
+
+/* Plain only when it cannot be anything but text: a safe beginning, no odd characters, and no
+ * reader takes it for null, a truth value or a number. */
 static bool plain_is_safe(const char *s, size_t len)
 {
     json_t *v;
     bool text;
 
-    if (len == 0 || len > 1024 || is_old_word(s) ||
-        (!isalpha((unsigned char)s[0]) && strchr("/_", s[0]) == NULL)) {
+    if (len == 0 || len > 1024 || is_old_word(s) || !begins_safely(s)) {
         return false;
     }
     for (size_t i = 0; i < len; i++) {
