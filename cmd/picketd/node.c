@@ -11,6 +11,7 @@
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/object.h"
+#include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/seal.h"
 
@@ -309,6 +310,7 @@ static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leade
     if (role != REP_LEADER) {
         lease_table_stop(n->leases);
         controller_stop(n->ctl);
+        raw_leases_stop(n->raw_leases);
     }
     lg_info("node", "role=%s term=%llu leader=%s",
             role == REP_LEADER      ? "leader"
@@ -328,6 +330,7 @@ static void on_lead_ready(void *ctx, uint64_t term)
     cluster_init(n, term);
     lease_table_start(n->leases, term);
     controller_start(n->ctl, term);
+    raw_leases_start(n->raw_leases, term);
 }
 
 static void on_applied(void *ctx, uint64_t index)
@@ -346,6 +349,10 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
     (void)from_name;
     if (kind == NODE_CALL_LEASE) {
         lease_table_call(n->leases, data, len, call_id);
+        return;
+    }
+    if (kind == NODE_CALL_RAW_LEASE) {
+        raw_leases_call(n->raw_leases, data, len, call_id);
         return;
     }
     (void)err_set(&e, ERR_UNSUPPORTED, "unknown call %u: the peers differ in version", kind);
@@ -451,6 +458,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     n->store = store_new(NULL);
     n->leases = lease_table_new(n);
     n->ctl = controller_new(n);
+    n->raw_leases = raw_leases_new(n);
     rc = seal_load(n, err);
     if (rc == 0 && opts->tls_cert != NULL) {
         rc = tls_ctx_load(opts->tls_cert, opts->tls_key, opts->tls_ca, opts->cluster, &n->tls, err);

@@ -35,6 +35,7 @@ struct node_opts {
 struct lease_table;
 struct controller;
 struct executor;
+struct raw_leases;
 
 struct node {
     struct node_opts opts;
@@ -51,6 +52,7 @@ struct node {
     struct lease_table *leases;
     struct controller *ctl;
     struct executor *exec;
+    struct raw_leases *raw_leases;
     uint64_t started_ms;
     uint64_t quorate_since_ms; /* 0: no leader known */
     uint8_t seal_key[32];
@@ -76,7 +78,7 @@ typedef void node_read_cb(void *data, const struct err *err);
 void node_read(struct node *n, node_read_cb *cb, void *data);
 
 /* Calls between picketds (rep_call kinds). */
-enum node_call { NODE_CALL_LEASE = 1 };
+enum node_call { NODE_CALL_LEASE = 1, NODE_CALL_RAW_LEASE = 2 };
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL
  * when absent (err->code ERR_NOT_FOUND) or corrupt.  The caller owns it. */

@@ -11,6 +11,7 @@
 #include "base/version.h"
 #include "cmd/picketd/auth.h"
 #include "cmd/picketd/change.h"
+#include "cmd/picketd/v3.h"
 
 #define PREFIX "/apis/" API_VERSION "/"
 
@@ -334,6 +335,8 @@ void rest_request(void *ctx, struct http_req *req)
     } else if (str_eq(req->path, "/healthz") || str_eq(req->path, "/livez") ||
                str_eq(req->path, "/readyz")) {
         route_health(r);
+    } else if (str_starts(req->path, "/v3/") || str_starts(req->path, "/v3beta/")) {
+        v3_request(r, strchr(req->path + 1, '/') + 1);
     } else if (str_eq(req->path, "/cluster")) {
         rest_cluster_view(r);
     } else if (str_eq(req->path, "/metrics")) {

@@ -1,0 +1,421 @@
+#include "cmd/picketd/rawlease.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/v3.h"
+
+#define TICK_MS 200U
+#define PER_TICK_MAX 256U /* leases ended in one tick */
+
+struct raw_lease {
+    uint64_t id;
+    uint64_t ttl_s;
+    uint64_t until_ms;
+    bool ending;
+};
+
+struct raw_leases {
+    struct node *node;
+    uint64_t term;
+    struct map leases; /* "%020u" -> struct raw_lease */
+    uv_timer_t timer;
+    struct store_watch *watch;
+};
+
+/* The value of s/lease/<id>: a msgpack unsigned integer. */
+static uint64_t ttl_decode(const struct kv *v)
+{
+    struct rd r = rd_make(kv_value(v), v->vlen);
+    uint8_t tag = rd_u8(&r);
+    size_t n = tag == 0xcc ? 1 : tag == 0xcd ? 2 : tag == 0xce ? 4 : tag == 0xcf ? 8 : 0;
+    const uint8_t *p = rd_bytes(&r, n);
+    uint64_t x = n == 0 ? tag : 0;
+
+    for (size_t i = 0; p != NULL && i < n; i++) {
+        x = (x << 8) | p[i];
+    }
+    return x;
+}
+
+static void lease_put(struct raw_leases *l, const struct kv *v)
+{
+    const char *name = kv_key(v) + strlen("s/lease/");
+    struct raw_lease *x = map_get(&l->leases, name);
+
+    if (x == NULL) {
+        x = OBJ_NEW(struct raw_lease);
+        (void)str_parse_u64(name, &x->id);
+        (void)map_put(&l->leases, name, x);
+    }
+    x->ttl_s = ttl_decode(v);
+    x->until_ms = clock_now_ms() + x->ttl_s * 1000;
+    x->ending = false;
+}
+
+static bool lease_visit(void *ctx, const struct kv *v)
+{
+    lease_put(ctx, v);
+    return true;
+}
+
+static void lease_clear(struct raw_leases *l)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(&l->leases, &i, &key, &v);) {
+        free(v);
+    }
+    map_done(&l->leases);
+}
+
+static void wake_nothing(void *ctx)
+{
+    (void)ctx; /* the tick looks anyway */
+}
+
+static void leases_load(struct raw_leases *l)
+{
+    if (l->watch != NULL) {
+        store_watch_free(l->watch);
+    }
+    l->watch = store_watch_new(l->node->store, "s/lease/", 8, NULL, 0,
+                               store_rev(l->node->store) + 1, wake_nothing, l);
+    store_prefix(l->node->store, "s/lease/", lease_visit, l);
+}
+
+static void leases_pull(struct raw_leases *l)
+{
+    struct kv_event ev;
+    struct err err;
+    int rc;
+
+    while ((rc = store_watch_next(l->watch, &ev, &err)) == 1) {
+        if (ev.type == KV_PUT) {
+            lease_put(l, ev.kv);
+        } else {
+            char *key = mem_strndup(ev.key, ev.klen);
+
+            free(map_del(&l->leases, key + strlen("s/lease/")));
+            free(key);
+        }
+    }
+    if (rc != 0) {
+        lease_clear(l);
+        leases_load(l);
+    }
+}
+
+/* --- the end -----------------------------------------------------------------------------------
+ */
+
+struct ending {
+    struct raw_leases *l;
+    uint64_t term;
+    char name[24];
+};
+
+static void ended(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct ending *e = data;
+    struct raw_lease *x;
+
+    (void)ans;
+    /* Not known to have happened: try again at the next tick; keep-alives stay refused. */
+    if (err != NULL && e->l->term == e->term) {
+        x = map_get(&e->l->leases, e->name);
+        if (x != NULL) {
+            x->until_ms = clock_now_ms() + 1000;
+        }
+    }
+    free(e);
+}
+
+static void lease_end(struct raw_leases *l, struct raw_lease *x)
+{
+    struct cmd c = { .op = CMD_LEASE, .number = x->id, .number2 = 0 };
+    struct ending *e = OBJ_NEW(struct ending);
+
+    x->ending = true;
+    x->until_ms = UINT64_MAX;
+    e->l = l;
+    e->term = l->term;
+    (void)snprintf(e->name, sizeof(e->name), "%020" PRIu64, x->id);
+    c.actor =
+        (struct actor){ .role = ACTOR_CONTROLLER, .name = l->node->opts.name, .term = l->term };
+    node_submit(l->node, &c, false, ended, e);
+}
+
+static void on_tick(uv_timer_t *t)
+{
+    struct raw_leases *l = t->data;
+    uint64_t now = clock_now_ms();
+    unsigned n = 0;
+    const char *key;
+    void *v;
+
+    leases_pull(l);
+    for (size_t i = 0; n < PER_TICK_MAX && map_next(&l->leases, &i, &key, &v);) {
+        struct raw_lease *x = v;
+
+        if (now >= x->until_ms) {
+            lease_end(l, x);
+            n++;
+        }
+    }
+}
+
+void raw_leases_start(struct raw_leases *l, uint64_t term)
+{
+    lease_clear(l);
+    l->term = term;
+    leases_load(l);
+    CHECK(uv_timer_start(&l->timer, on_tick, TICK_MS, TICK_MS) == 0);
+}
+
+void raw_leases_stop(struct raw_leases *l)
+{
+    l->term = 0;
+    (void)uv_timer_stop(&l->timer);
+    if (l->watch != NULL) {
+        store_watch_free(l->watch);
+        l->watch = NULL;
+    }
+    lease_clear(l);
+}
+
+struct raw_leases *raw_leases_new(struct node *n)
+{
+    struct raw_leases *l = OBJ_NEW(struct raw_leases);
+
+    l->node = n;
+    l->timer.data = l;
+    CHECK(uv_timer_init(n->loop, &l->timer) == 0);
+    return l;
+}
+
+/* --- keep-alive and time to live ---------------------------------------------------------------
+ */
+
+struct ask {
+    struct raw_leases *l;
+    uint64_t call_id;
+    uint64_t id;
+    bool keep;
+};
+
+static void ask_answer(void *data, const struct err *err)
+{
+    struct ask *q = data;
+    struct raw_leases *l = q->l;
+    char name[24];
+    struct raw_lease *x;
+    uint64_t now = clock_now_ms();
+    struct buf b = { 0 };
+
+    (void)snprintf(name, sizeof(name), "%020" PRIu64, q->id);
+    x = map_get(&l->leases, name);
+    if (err != NULL) {
+        rep_reply(l->node->rep, q->call_id, err, NULL, 0);
+    } else {
+        uint64_t left = 0;
+
+        if (x != NULL && !x->ending && l->term != 0) {
+            if (q->keep) {
+                x->until_ms = now + x->ttl_s * 1000;
+            }
+            left = x->until_ms > now ? (x->until_ms - now + 999) / 1000 : 0;
+        }
+        buf_add_u64(&b, left);
+        buf_add_u64(&b, x == NULL ? 0 : x->ttl_s);
+        rep_reply(l->node->rep, q->call_id, NULL, b.data, b.len);
+    }
+    buf_done(&b);
+    free(q);
+}
+
+void raw_leases_call(struct raw_leases *l, const uint8_t *data, size_t len, uint64_t call_id)
+{
+    struct rd r = rd_make(data, len);
+    struct ask *q = OBJ_NEW(struct ask);
+    struct err err;
+
+    q->l = l;
+    q->call_id = call_id;
+    q->keep = rd_u8(&r) != 0;
+    q->id = rd_u64(&r);
+    if (r.bad || l->term == 0 || !node_leads(l->node)) {
+        (void)err_set(&err, r.bad ? ERR_BAD_REQUEST : ERR_NOT_LEADER, "%s does not lead",
+                      l->node->opts.name);
+        rep_reply(l->node->rep, call_id, &err, NULL, 0);
+        free(q);
+        return;
+    }
+    leases_pull(l);
+    node_read(l->node, ask_answer, q);
+}
+
+/* --- /v3/lease/... -----------------------------------------------------------------------------
+ */
+
+struct v3_ask {
+    struct rep_req req; /* first */
+    struct rest *r;
+    uint64_t id;
+    bool keep;
+};
+
+struct attached {
+    uint64_t lease;
+    json_t *keys;
+};
+
+static bool attached_visit(void *ctx, const struct kv *v)
+{
+    struct attached *at = ctx;
+
+    if (v->lease == at->lease) {
+        json_t *kv = v3_kv(kv_key(v), v->klen, NULL, 0, 0, 0, 0, 0);
+
+        (void)json_array_append(at->keys, json_object_get(kv, "key"));
+        json_decref(kv);
+    }
+    return true;
+}
+
+static void v3_ask_done(struct rep_req *req, const struct err *err, const uint8_t *data, size_t len)
+{
+    struct v3_ask *q = CONTAINER_OF(req, struct v3_ask, req);
+    struct node *n = q->r->node;
+    struct rd rd = rd_make(data, len);
+    uint64_t left, granted;
+    json_t *out;
+
+    if (err != NULL) {
+        v3_err(q->r, err);
+        free(q);
+        return;
+    }
+    left = rd_u64(&rd);
+    granted = rd_u64(&rd);
+    out = json_pack("{s:o}", "header", v3_header(n, store_rev(n->store)));
+    v3_set_u64(out, "ID", q->id);
+    if (q->keep) {
+        v3_set_u64(out, "TTL", left);
+        out = json_pack("{s:o}", "result", out);
+    } else {
+        (void)json_object_set_new(out, "TTL",
+                                  left == 0 ? json_string("-1") : json_sprintf("%" PRIu64, left));
+        v3_set_u64(out, "grantedTTL", granted);
+        if (v3_bool(q->r->body, "keys")) {
+            struct attached at = { .lease = q->id, .keys = json_array() };
+
+            store_prefix(n->store, "k/", attached_visit, &at);
+            (void)json_object_set_new(out, "keys", at.keys);
+        }
+    }
+    rest_json(q->r, 200, out);
+    free(q);
+}
+
+static void v3_lease_ask(struct rest *r, bool keep)
+{
+    struct v3_ask *q = OBJ_NEW(struct v3_ask);
+    struct buf b = { 0 };
+    struct err err;
+
+    q->r = r;
+    q->keep = keep;
+    if (v3_u64(r->body, "ID", &q->id, &err) != 0) {
+        v3_err(r, &err);
+        free(q);
+        return;
+    }
+    buf_add_byte(&b, keep);
+    buf_add_u64(&b, q->id);
+    rep_call(r->node->rep, 0, NODE_CALL_RAW_LEASE, b.data, b.len, NODE_READ_MS, &q->req,
+             v3_ask_done);
+    buf_done(&b);
+}
+
+static void v3_grant_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    uint64_t ttl = 0;
+    struct err e;
+    json_t *out;
+
+    if (err != NULL) {
+        v3_err(r, err);
+        return;
+    }
+    (void)v3_u64(r->body, "TTL", &ttl, &e);
+    out = json_pack("{s:o}", "header", v3_header(r->node, ans->rev));
+    if (ans->n_values > 0) {
+        v3_set_u64(out, "ID", ans->values[0]);
+        v3_set_u64(out, "TTL", ttl);
+    }
+    rest_json(r, 200, out);
+}
+
+static void v3_lease_change(struct rest *r, bool grant)
+{
+    struct cmd c = { .op = CMD_LEASE };
+    struct err err;
+
+    c.actor = (struct actor){ .role = ACTOR_RAW, .name = r->req->peer.name };
+    if (v3_u64(r->body, "ID", &c.number, &err) != 0 ||
+        (grant && v3_u64(r->body, "TTL", &c.number2, &err) != 0)) {
+        v3_err(r, &err);
+        return;
+    }
+    if (grant && (c.number2 == 0 || c.number2 > 9000000000ULL)) {
+        (void)err_set(&err, ERR_BAD_REQUEST, "TTL: 1 to 9000000000 seconds are possible");
+        v3_err(r, &err);
+        return;
+    }
+    node_submit(r->node, &c, true, v3_grant_done, r);
+}
+
+static bool list_visit(void *ctx, const struct kv *v)
+{
+    json_t *one = json_object();
+    uint64_t id = 0;
+
+    (void)str_parse_u64(kv_key(v) + strlen("s/lease/"), &id);
+    v3_set_u64(one, "ID", id);
+    (void)json_array_append_new(ctx, one);
+    return true;
+}
+
+void v3_lease(struct rest *r, const char *path)
+{
+    struct err err;
+
+    if (str_eq(path, "lease/grant")) {
+        v3_lease_change(r, true);
+    } else if (str_eq(path, "lease/revoke") || str_eq(path, "kv/lease/revoke")) {
+        v3_lease_change(r, false);
+    } else if (str_eq(path, "lease/keepalive")) {
+        v3_lease_ask(r, true);
+    } else if (str_eq(path, "lease/timetolive") || str_eq(path, "kv/lease/timetolive")) {
+        v3_lease_ask(r, false);
+    } else if (str_eq(path, "lease/leases") || str_eq(path, "kv/lease/leases")) {
+        json_t *list = json_array();
+
+        store_prefix(r->node->store, "s/lease/", list_visit, list);
+        rest_json(r, 200,
+                  json_pack("{s:o, s:o}", "header", v3_header(r->node, store_rev(r->node->store)),
+                            "leases", list));
+    } else {
+        (void)err_set(&err, ERR_NOT_FOUND, "Not Found");
+        v3_err(r, &err);
+    }
+}

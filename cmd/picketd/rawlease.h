@@ -1,0 +1,17 @@
+#ifndef CMD_PICKETD_RAWLEASE_H
+#define CMD_PICKETD_RAWLEASE_H
+
+/* Leases of the raw key space.  Grants and ends are entries; deadlines live in the leader's memory
+ * only.  A new leader gives each lease its full TTL again; keep-alives are acknowledged after a
+ * read-index round and never once the end of the lease was proposed.
+ */
+
+#include "cmd/picketd/node.h"
+
+struct raw_leases *raw_leases_new(struct node *n);
+void raw_leases_start(struct raw_leases *l, uint64_t term);
+void raw_leases_stop(struct raw_leases *l);
+/* A relayed keep-alive or time-to-live question (NODE_CALL_RAW_LEASE). */
+void raw_leases_call(struct raw_leases *l, const uint8_t *data, size_t len, uint64_t call_id);
+
+#endif
