@@ -1,0 +1,303 @@
+#include "cmd/picket/cli.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/manifest.h"
+#include "api/table.h"
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/obj.h"
+#include "base/str.h"
+
+void cli_flush(struct buf *b)
+{
+    (void)fwrite(b->data, 1, b->len, stdout);
+    (void)fflush(stdout);
+    buf_clear(b);
+}
+
+bool cli_parse_output(const char *text, enum cli_output *ret)
+{
+    static const struct {
+        const char *name;
+        enum cli_output out;
+    } names[] = { { "wide", OUT_WIDE },
+                  { "json", OUT_JSON },
+                  { "yaml", OUT_YAML },
+                  { "name", OUT_NAME },
+                  { "table", OUT_TABLE } };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (str_eq(text, names[i].name)) {
+            *ret = names[i].out;
+            return true;
+        }
+    }
+    return false;
+}
+
+void cli_print_json(const json_t *v)
+{
+    char *text = json_dumps(v, JSON_INDENT(2) | JSON_ENCODE_ANY);
+
+    CHECK(text != NULL);
+    (void)printf("%s\n", text);
+    free(text);
+}
+
+void cli_print_yaml(const json_t *v)
+{
+    char *text = json_to_yaml(v);
+
+    (void)fputs(text, stdout);
+    if (!str_ends(text, "\n")) {
+        (void)fputc('\n', stdout);
+    }
+    free(text);
+}
+
+void cli_kind_name(const struct kind *k, const char *name, struct buf *b)
+{
+    buf_printf(b, "%s/%s", k->singular, name);
+}
+
+/* The objects with "kind/" before their names, as a table of several kinds shows them. */
+static json_t *prefixed(const struct kind *k, const json_t *items)
+{
+    json_t *out = json_array();
+    json_t *v;
+    size_t i;
+
+    json_array_foreach (items, i, v) {
+        json_t *copy = json_copy(v);
+        json_t *meta = json_copy(json_object_get(v, "metadata"));
+
+        (void)json_object_set_new(meta, "name", json_sprintf("%s/%s", k->singular, obj_name(v)));
+        (void)json_object_set_new(copy, "metadata", meta);
+        (void)json_array_append_new(out, copy);
+    }
+    return out;
+}
+
+static void print_table(bool wide, const struct kind *k, const json_t *items, bool heads,
+                        bool with_kind)
+{
+    struct buf b = { 0 };
+    json_t *named = with_kind ? prefixed(k, items) : NULL;
+
+    table_print(k, named != NULL ? named : items, wide, heads, clock_wall_ms(), &b);
+    json_decref(named);
+    cli_flush(&b);
+    buf_done(&b);
+}
+
+static json_t *as_list_object(const json_t *items)
+{
+    return json_pack("{s:s, s:s, s:{}, s:O}", "apiVersion", "v1", "kind", "List", "metadata",
+                     "items", items);
+}
+
+static void print_names(const struct kind *k, const json_t *items)
+{
+    size_t i;
+    json_t *v;
+
+    json_array_foreach (items, i, v) {
+        (void)printf("%s/%s\n", k->singular, obj_name(v));
+    }
+}
+
+void cli_print(enum cli_output out, const struct kind *k, const json_t *items, bool as_list,
+               bool heads, bool with_kind)
+{
+    json_t *all = NULL;
+    const json_t *v;
+
+    switch (out) {
+    case OUT_TABLE:
+    case OUT_WIDE:
+        print_table(out == OUT_WIDE, k, items, heads, with_kind);
+        return;
+    case OUT_NAME:
+        print_names(k, items);
+        return;
+    case OUT_JSON:
+    case OUT_YAML:
+        all = as_list ? as_list_object(items) : NULL;
+        v = all != NULL ? all : json_array_get(items, 0);
+        if (out == OUT_JSON) {
+            cli_print_json(v);
+        } else {
+            cli_print_yaml(v);
+        }
+        json_decref(all);
+        return;
+    }
+    CHECK_UNREACHABLE();
+}
+
+/* ---- kinds and names ---- */
+
+/* Edits between two short words (Levenshtein), without regard to case. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[40];
+    size_t nb = strlen(b);
+
+    if (nb >= ARRAY_LEN(row) || strlen(a) >= ARRAY_LEN(row)) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= nb; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; a[i - 1] != 0; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t old = row[j];
+            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            size_t best = same ? diagonal : diagonal + 1;
+
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            row[j] = old + 1 < best ? old + 1 : best;
+            diagonal = old;
+        }
+    }
+    return row[nb];
+}
+
+const char *cli_nearest(const char *word, const char *(*next)(void *ctx), void *ctx)
+{
+    size_t best = strlen(word) / 3 + 2; /* more edits than that are another word */
+    const char *found = NULL;
+    const char *w;
+
+    while ((w = next(ctx)) != NULL) {
+        size_t d = distance(word, w);
+
+        if (d < best) {
+            best = d;
+            found = w;
+        }
+    }
+    return found;
+}
+
+static const char *next_kind_word(void *ctx)
+{
+    size_t *at = ctx;
+    size_t i = (*at)++;
+
+    if (i / 2 >= kind_count()) {
+        return NULL;
+    }
+    return i % 2 == 0 ? kind_at(i / 2)->plural : kind_at(i / 2)->singular;
+}
+
+const struct kind *cli_kind(struct cli *c, const char *text)
+{
+    const struct kind *k = kind_find(text);
+    const char *near;
+    size_t at = 0;
+
+    if (k != NULL) {
+        return k;
+    }
+    near = cli_nearest(text, next_kind_word, &at);
+    if (near != NULL) {
+        cli_say("picket %s: there is no kind \"%s\"; did you mean \"%s\"?", c->verb, text, near);
+    } else {
+        cli_say("picket %s: there is no kind \"%s\"; `picket api-resources` lists them", c->verb,
+                text);
+    }
+    return NULL;
+}
+
+static void add_ref(struct cli_refs *r, const struct kind *k, const char *name)
+{
+    r->items = mem_realloc(r->items, (r->n + 1) * sizeof(r->items[0]));
+    r->several_kinds = r->several_kinds || (r->n > 0 && r->items[0].kind != k);
+    r->items[r->n++] = (struct cli_ref){ k, name };
+}
+
+static int add_kinds(struct cli *c, char *words, char **names, size_t n_names, struct cli_refs *ret)
+{
+    char *save = NULL;
+
+    for (char *w = strtok_r(words, ",", &save); w != NULL; w = strtok_r(NULL, ",", &save)) {
+        const struct kind *k = cli_kind(c, w);
+
+        if (k == NULL) {
+            return CLI_USAGE;
+        }
+        if (n_names == 0) {
+            add_ref(ret, k, NULL);
+        }
+        for (size_t i = 0; i < n_names; i++) {
+            add_ref(ret, k, names[i]);
+        }
+    }
+    return CLI_OK;
+}
+
+static void add_all(struct cli_refs *ret)
+{
+    for (size_t i = 0; i < kind_count(); i++) {
+        add_ref(ret, kind_at(i), NULL);
+    }
+    ret->several_kinds = true;
+}
+
+static int add_pair(struct cli *c, char *pair, struct cli_refs *ret)
+{
+    char *slash = strchr(pair, '/');
+    const struct kind *k;
+
+    if (slash == NULL || slash[1] == 0) {
+        return cli_bad_usage(c, "\"%s\": after KIND/NAME every argument must be KIND/NAME", pair);
+    }
+    *slash = 0;
+    k = cli_kind(c, pair);
+    if (k == NULL) {
+        return CLI_USAGE;
+    }
+    add_ref(ret, k, slash + 1);
+    return CLI_OK;
+}
+
+int cli_parse_refs(struct cli *c, char **args, size_t n, struct cli_refs *ret)
+{
+    char *words;
+    int rc = CLI_OK;
+
+    *ret = (struct cli_refs){ 0 };
+    if (n == 0) {
+        return cli_bad_usage(c, "which kind? `picket api-resources` lists them");
+    }
+    if (strchr(args[0], '/') != NULL) {
+        for (size_t i = 0; rc == CLI_OK && i < n; i++) {
+            rc = add_pair(c, args[i], ret);
+        }
+    } else if (str_eq(args[0], "all") && n == 1) {
+        add_all(ret);
+    } else {
+        words = mem_strdup(args[0]);
+        rc = add_kinds(c, words, args + 1, n - 1, ret);
+        free(words);
+    }
+    if (rc != CLI_OK) {
+        cli_refs_done(ret);
+    }
+    return rc;
+}
+
+void cli_refs_done(struct cli_refs *r)
+{
+    free(r->items);
+    *r = (struct cli_refs){ 0 };
+}

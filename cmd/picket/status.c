@@ -1,0 +1,183 @@
+/* picket status: asks every member for its own view, then anyone for the objects. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picket/cli.h"
+#include "cmd/picket/status_plan.h"
+
+#define VIEW_MS 2000
+#define LIST_MS 4000
+
+struct view_call {
+    struct api_client *client;
+    const char *server;
+    json_t *member;
+    size_t *left;
+};
+
+static void on_view(void *data, const struct err *err, json_t *obj)
+{
+    struct view_call *v = data;
+
+    (void)json_object_set_new(v->member, "server", json_string(v->server));
+    if (err != NULL) {
+        (void)json_object_set_new(v->member, "error", json_string(err->msg));
+    } else {
+        (void)json_object_set(v->member, "view", obj);
+    }
+    (*v->left)--;
+}
+
+/* All at once: members that do not answer cost one timeout together. */
+static json_t *ask_members(struct cli *c)
+{
+    static const struct api_op op = { .method = "GET",
+                                      .target = "/cluster",
+                                      .timeout_ms = VIEW_MS };
+    size_t n = c->cfg->n_servers, left = 0;
+    struct view_call *calls = mem_alloc((n + 1) * sizeof(calls[0]));
+    json_t *members = json_array();
+
+    for (size_t i = 0; i < n; i++) {
+        struct api_config one = *c->cfg;
+        struct err err = { 0 };
+
+        one.servers = &c->cfg->servers[i];
+        one.n_servers = 1;
+        calls[i] = (struct view_call){ .server = c->cfg->servers[i],
+                                       .member = json_object(),
+                                       .left = &left };
+        (void)json_array_append_new(members, calls[i].member);
+        left++;
+        if (api_client_new(&c->loop, &one, &calls[i].client, &err) != 0) {
+            on_view(&calls[i], &err, NULL);
+            continue;
+        }
+        (void)api_start(calls[i].client, &op, on_view, &calls[i]);
+    }
+    while (left > 0) {
+        (void)uv_run(&c->loop, UV_RUN_ONCE);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (calls[i].client != NULL) {
+            api_client_close(calls[i].client, NULL, NULL);
+        }
+    }
+    free(calls);
+    return members;
+}
+
+static int list(struct cli *c, const char *plural, json_t **ret, struct err *err)
+{
+    struct api_op op = { .method = "GET", .plural = plural, .timeout_ms = LIST_MS };
+    json_t *obj = NULL;
+    int rc = cli_request(c, &op, &obj, err);
+
+    if (rc == 0) {
+        *ret = json_incref(json_object_get(obj, "items"));
+        json_decref(obj);
+    }
+    return rc;
+}
+
+struct lists {
+    json_t *hosts, *vms, *fencings, *devices, *clusters;
+};
+
+static int read_lists(struct cli *c, struct lists *l, struct err *err)
+{
+    int rc = list(c, "hosts", &l->hosts, err);
+
+    rc = rc == 0 ? list(c, "virtualmachines", &l->vms, err) : rc;
+    rc = rc == 0 ? list(c, "fencings", &l->fencings, err) : rc;
+    rc = rc == 0 ? list(c, "fencedevices", &l->devices, err) : rc;
+    return rc == 0 ? list(c, "clusters", &l->clusters, err) : rc;
+}
+
+static bool any_answer(const json_t *members)
+{
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        if (jget(json_array_get(members, i), "view") != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void show(const struct status_in *in, enum cli_output out, int *exit_code)
+{
+    json_t *summary = status_summary(in);
+    struct buf text = { 0 };
+
+    if (out == OUT_JSON) {
+        cli_print_json(summary);
+    } else if (out == OUT_YAML) {
+        cli_print_yaml(summary);
+    } else {
+        status_print(in, summary, &text);
+        cli_flush(&text);
+    }
+    *exit_code =
+        jget_bool(summary, "quorate", false) && in->why_not == NULL ? CLI_OK : CLI_UNREACHABLE;
+    buf_done(&text);
+    json_decref(summary);
+}
+
+static int status_once(struct cli *c, enum cli_output out)
+{
+    struct status_in in = { .color = cli_color(stdout) };
+    struct lists l = { 0 };
+    struct err err = { 0 };
+    json_t *members = ask_members(c);
+    int exit_code;
+
+    if (!any_answer(members)) {
+        (void)err_set(&err, ERR_UNREACHABLE, "no member of the cluster answers");
+    } else {
+        (void)read_lists(c, &l, &err);
+    }
+    in.members = members;
+    in.hosts = l.hosts;
+    in.vms = l.vms;
+    in.fencings = l.fencings;
+    in.devices = l.devices;
+    in.clusters = l.clusters;
+    in.why_not = err.code != 0 ? err.msg : NULL;
+    in.now_wall_ms = clock_wall_ms();
+    show(&in, out, &exit_code);
+    json_decref(members);
+    json_decref(l.hosts);
+    json_decref(l.vms);
+    json_decref(l.fencings);
+    json_decref(l.devices);
+    json_decref(l.clusters);
+    return exit_code;
+}
+
+int verb_status(struct cli *c, int argc, char **argv)
+{
+    static const struct option options[] = { { "output", required_argument, NULL, 'o' },
+                                             { NULL, 0, NULL, 0 } };
+    enum cli_output out = OUT_TABLE;
+    int o, rc;
+
+    while ((o = cli_getopt(c, argc, argv, "o:", options)) != -1) {
+        if (o != 'o') {
+            return cli_usage(c);
+        }
+        if (!cli_parse_output(optarg, &out) || out == OUT_NAME || out == OUT_WIDE) {
+            return cli_bad_usage(c, "-o %s: want json or yaml", optarg);
+        }
+    }
+    if (argc != optind) {
+        return cli_bad_usage(c, "takes no arguments; for one object: picket why KIND NAME");
+    }
+    rc = cli_connect(c);
+    return rc == CLI_OK ? status_once(c, out) : rc;
+}

@@ -1,0 +1,208 @@
+/* The verbs, and their help. */
+
+#include "cmd/picket/cli.h"
+
+#include "base/str.h"
+
+#define COMMON                                                                                     \
+    "\n"                                                                                           \
+    "Options of every verb:\n"                                                                     \
+    "  --kubeconfig FILE     configuration (else PICKET_CONFIG, KUBECONFIG, ~/.picket/config)\n"   \
+    "  --context NAME        another context of it\n"                                              \
+    "  --server HOST:PORT    only this member\n"                                                   \
+    "  --request-timeout T   longest time for one request\n"                                       \
+    "  -v, --verbose         say more\n"                                                           \
+    "  -h, --help            this text\n"
+
+static const struct cli_verb verbs[] = {
+    { "apply", "Objects", "create or change objects, all in one transaction", "-f FILE...",
+      "Every document is checked first; if one is wrong, nothing is sent. All of them are applied\n"
+      "or none. A field that you applied once and leave out now goes away; fields of others stay.\n"
+      "\n"
+      "  -f, --filename FILE   a file, a folder (*.yaml, *.yml, *.json) or - for standard input\n"
+      "  --dry-run=client      only check here\n"
+      "  --dry-run=server      let the cluster say what it would do\n"
+      "  -o json|yaml|name     print the objects\n"
+      "\n"
+      "Examples:\n"
+      "  picket apply -f cluster.yaml\n"
+      "  picket apply -f vms/ -f san.yaml --dry-run=server\n"
+      "  generate | picket apply -f -\n" COMMON,
+      verb_apply },
+    { "get", "Objects", "list objects", "KIND[,KIND...] [NAME...]\nKIND/NAME...\nall",
+      "  -o, --output FORM     json, yaml, wide or name\n"
+      "  -w, --watch           go on and print every change once\n"
+      "  --watch-only          print the changes only\n"
+      "  --output-watch-events say ADDED, MODIFIED or DELETED\n"
+      "  -l, --selector SEL    by labels: app=mail,tier!=test, rack in (r1,r2)\n"
+      "  --field-selector SEL  by fields: status.phase!=Running\n"
+      "  --ignore-not-found    a missing object is no error\n"
+      "  --no-headers\n"
+      "\n"
+      "Examples:\n"
+      "  picket get vm,hosts\n"
+      "  picket get vm -w\n"
+      "  picket get vm/vm1 -o yaml\n"
+      "  picket get locks -o wide\n" COMMON,
+      verb_get },
+    { "describe", "Objects", "everything about objects, for people", "KIND [NAME...]\nKIND/NAME...",
+      "  -l, --selector SEL    by labels\n"
+      "\n"
+      "Examples:\n"
+      "  picket describe host node2\n" COMMON,
+      verb_describe },
+    { "delete", "Objects", "delete objects", "KIND NAME...\nKIND/NAME...\n-f FILE...",
+      "Waits until they are gone: what an object holds (a running guest, a lock) is released "
+      "first.\n"
+      "\n"
+      "  -f, --filename FILE   what the files declare\n"
+      "  -l, --selector SEL    by labels\n"
+      "  --all                 all of the kind\n"
+      "  --wait=false          do not wait\n"
+      "  --timeout T           longest wait (60s)\n"
+      "  --ignore-not-found    a missing object is no error\n"
+      "  --dry-run=server      only say what would go\n"
+      "  -o name\n"
+      "\n"
+      "Examples:\n"
+      "  picket delete vm vm1\n"
+      "  picket delete -f web.yaml\n"
+      "  picket delete vm -l tier=test\n" COMMON,
+      verb_delete },
+    { "diff", "Objects", "what an apply would change", "-f FILE...",
+      "Exit code 0: nothing, 1: something, above 1: an error.\n"
+      "\n"
+      "  -f, --filename FILE   a file, a folder or -\n"
+      "\n"
+      "Examples:\n"
+      "  picket diff -f cluster.yaml\n" COMMON,
+      verb_diff },
+    { "wait", "Objects", "wait for a condition", "KIND[/NAME]... --for=...",
+      "  --for=condition=TYPE[=STATUS]\n"
+      "  --for=phase=PHASE\n"
+      "  --for=delete\n"
+      "  --timeout T           longest wait (30s); then exit code 7\n"
+      "  -l, --selector SEL    by labels\n"
+      "\n"
+      "Examples:\n"
+      "  picket wait vm/vm1 --for=phase=Running --timeout 2m\n"
+      "  picket wait hosts --for=condition=Ready\n" COMMON,
+      verb_wait },
+    { "explain", "Objects", "the fields of a kind", "KIND[.FIELD...]",
+      "  -r, --recursive       with everything below\n"
+      "\n"
+      "Examples:\n"
+      "  picket explain vm.spec.disks\n" COMMON,
+      verb_explain },
+    { "api-resources", "Objects", "the kinds", "", COMMON, verb_resources },
+    { "status", "Understanding", "one screen: quorum, hosts, VMs, what is wrong and why", "",
+      "Asks every member for its own view, so it says something without quorum, too (and then\n"
+      "ends with exit code 5).\n"
+      "\n"
+      "  -o json|yaml\n" COMMON,
+      verb_status },
+    { "why", "Understanding", "why an object is as it is, and what to do", "KIND NAME\nKIND/NAME",
+      "Examples:\n"
+      "  picket why vm vm1\n"
+      "  picket why host node2\n" COMMON,
+      verb_why },
+    { "fence", "Hosts", "cut the power of a host, and prove it", "HOST --reason TEXT",
+      "  --reason TEXT         kept for the record\n"
+      "  --yes                 do not ask\n"
+      "  --wait                until it is proved off\n"
+      "  --timeout T           longest wait (2m)\n"
+      "\n"
+      "Examples:\n"
+      "  picket fence node2 --reason \"smoke\" --wait\n" COMMON,
+      verb_fence },
+    { "confirm-off", "Hosts", "give your word that a host is off", "HOST --incarnation N",
+      "For hosts that no device can prove off. Releases all locks of exactly that incarnation.\n"
+      "If the host still runs, its VMs run twice and their data is lost.\n"
+      "\n"
+      "  --incarnation N       which one (without it the present one is shown)\n"
+      "  --statement TEXT      what you verified and how; has to name the host\n"
+      "  --yes                 do not ask\n"
+      "\n"
+      "Examples:\n"
+      "  picket confirm-off node2 --incarnation 7 --statement \"node2: cable pulled by "
+      "me\"\n" COMMON,
+      verb_confirm },
+    { "cordon", "Hosts", "let no further VM come", "HOST", COMMON, verb_cordon },
+    { "uncordon", "Hosts", "end cordon and maintenance", "HOST", COMMON, verb_uncordon },
+    { "drain", "Hosts", "move all VMs away (maintenance)", "HOST",
+      "  --timeout T           longest wait (10m); the drain goes on after it\n"
+      "  --no-wait             do not wait until it is empty\n"
+      "\n"
+      "Examples:\n"
+      "  picket drain node2 && ssh node2 reboot\n" COMMON,
+      verb_drain },
+    { "migrate", "Hosts", "move one VM", "VM [--to HOST]",
+      "  --to HOST             where to (else placement chooses)\n"
+      "  --live                while it runs (the default)\n"
+      "  --cold                stop it and start it there\n"
+      "  --timeout T           then it is given up (10m)\n"
+      "  --no-wait             only create the Migration\n"
+      "\n"
+      "Examples:\n"
+      "  picket migrate vm1 --to node3\n" COMMON,
+      verb_migrate },
+    { "dev", "Others", "a whole cluster on this machine",
+      "up [--hosts N]\ndown [--wipe]\nstatus\npower HOST on|off\n"
+      "cut HOST [--from HOST|operator|pdu|gateway]\nheal [HOST]\nwedge|unwedge|reset HOST\n"
+      "kill|stop|start HOST PROCESS\nlogs [HOST] [PROCESS]",
+      "Real processes on loopback, one process group a host, power over a real SNMP PDU.\n"
+      "docs/dev.md tells what is real and what is not.\n"
+      "\n"
+      "  --dir D               its folder (else PICKET_DEV_DIR, ~/.picket/dev)\n"
+      "up:\n"
+      "  --hosts N             how many hosts (3)\n"
+      "  --voters V            how many of them vote: 1, 3 or 5 (two hosts get a witness)\n"
+      "  --timing H/T          heartbeat and hostTimeout, such as 200ms/1500ms\n"
+      "  --memory M            of each host (64Gi)\n"
+      "  --cpus N              of each host (16)\n"
+      "  --timeout T           longest wait for a leader (30s)\n"
+      "  --no-wait             do not wait for it\n"
+      "  --foreground          stay in the foreground\n"
+      "down:\n"
+      "  --wipe                and delete the folder\n"
+      "cut, heal:\n"
+      "  --from X              only between the host and X\n"
+      "  --direction D         in, out or both\n"
+      "  --link N              only on link 1 or 2\n"
+      "kill, stop (and leave it down), start: PROCESS is picketd, agent or watchdog\n"
+      "  --signal S            another signal than KILL\n"
+      "logs:\n"
+      "  -f, --follow          go on\n"
+      "  --tail N              only the last lines\n"
+      "\n"
+      "Examples:\n"
+      "  picket dev up && picket apply -f examples/book-cluster.yaml\n"
+      "  picket dev cut node2\n"
+      "  picket dev logs node2 agent -f\n" COMMON,
+      verb_dev },
+    { "version", "Others", "of this program and of the cluster", "",
+      "  --client              only of this program\n"
+      "  -o json\n" COMMON,
+      verb_version },
+    { "completion", "Others", "a completion script for your shell", "bash|zsh|fish",
+      "Examples:\n"
+      "  source <(picket completion bash)\n" COMMON,
+      verb_completion },
+    { "__complete", NULL, "", "", "", verb_complete },
+    { NULL, NULL, NULL, NULL, NULL, NULL },
+};
+
+const struct cli_verb *cli_verbs(void)
+{
+    return verbs;
+}
+
+const struct cli_verb *cli_verb_find(const char *name)
+{
+    for (const struct cli_verb *v = verbs; v->name != NULL; v++) {
+        if (str_eq(v->name, name)) {
+            return v;
+        }
+    }
+    return NULL;
+}
