@@ -356,7 +356,9 @@ static void v3_grant_done(void *data, const struct err *err, const struct cmd_an
         v3_err(r, err);
         return;
     }
-    (void)v3_u64(r->body, "TTL", &ttl, &e);
+    if (v3_u64(r->body, "TTL", &ttl, &e) != 0) {
+        ttl = 0; /* was checked before */
+    }
     out = json_pack("{s:o}", "header", v3_header(r->node, ans->rev));
     if (ans->n_values > 0) {
         v3_set_u64(out, "ID", ans->values[0]);
