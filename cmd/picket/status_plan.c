@@ -191,6 +191,15 @@ json_t *status_summary(const struct status_in *in)
 
 /* ---- the screen ---- */
 
+/* End a line without the padding of empty columns. */
+static void end_line(struct buf *out)
+{
+    while (out->len > 0 && out->data[out->len - 1] == ' ') {
+        out->len--;
+    }
+    buf_add_byte(out, '\n');
+}
+
 static const char *paint(const struct status_in *in, const char *code)
 {
     return in->color ? code : "";
@@ -204,9 +213,9 @@ static void print_head(const struct status_in *in, const json_t *s, struct buf *
     for (size_t i = 0; i < n; i++) {
         up += jget(json_array_get(in->members, i), "view") != NULL ? 1 : 0;
     }
-    buf_printf(out, "Cluster %s: %s%s%s", jget_str(s, "clusterID", "?"),
-               paint(in, quorate ? "\033[32m" : "\033[31m"), quorate ? "quorate" : "NO QUORUM",
-               paint(in, "\033[0m"));
+    buf_printf(out, "Cluster%s%s: %s%s%s", *jget_str(s, "clusterID", "") != 0 ? " " : "",
+               jget_str(s, "clusterID", ""), paint(in, quorate ? "\033[32m" : "\033[31m"),
+               quorate ? "quorate" : "NO QUORUM", paint(in, "\033[0m"));
     if (quorate) {
         buf_printf(out, ", leader %s (term %" PRId64 "), revision %" PRId64,
                    jget_str(s, "leader", "?"), jget_int(s, "term", 0), jget_int(s, "revision", 0));
@@ -294,10 +303,11 @@ static void print_hosts(const struct status_in *in, struct buf *out)
             str_format_size(total, memory, sizeof(memory));
             str_format_size(jget_size(h, "status.capacity.memoryFree", 0), unused, sizeof(unused));
         }
-        buf_printf(out, "%-14s %-8s %-9s %4zu %10s %10s  %s\n", obj_name(h),
+        buf_printf(out, "%-14s %-8s %-9s %4zu %10s %10s  %s", obj_name(h),
                    jget_str(cond_get(h, "Ready"), "status", "-"),
                    jget_str(h, "status.incarnationState", "None"), vms_on(in, obj_name(h)), memory,
                    unused, host_notes(h));
+        end_line(out);
     }
 }
 
@@ -313,9 +323,9 @@ static void print_vms(const struct status_in *in, struct buf *out)
         char since[32];
 
         why_since(jget_str(v, "status.since", NULL), in->now_wall_ms, since);
-        buf_printf(out, "%-22s %-10s %-14s %-9s %s\n", obj_name(v),
-                   jget_str(v, "status.phase", "-"), *host != 0 ? host : "-",
-                   jget_str(v, "spec.runPolicy", "Running"), since);
+        buf_printf(out, "%-22s %-10s %-14s %-9s %s", obj_name(v), jget_str(v, "status.phase", "-"),
+                   *host != 0 ? host : "-", jget_str(v, "spec.runPolicy", "Running"), since);
+        end_line(out);
     }
     if (json_array_size(in->vms) == 0) {
         buf_add_str(out, "none yet: `picket apply -f FILE` declares some\n");
@@ -324,22 +334,39 @@ static void print_vms(const struct status_in *in, struct buf *out)
 
 #define FENCINGS_SHOWN 5
 
-static void print_fencings(const struct status_in *in, struct buf *out)
+/* The newest that was opened before `than` (NULL: at all). */
+static const json_t *newest_before(const json_t *fencings, const char *than)
 {
-    size_t n = json_array_size(in->fencings);
+    const json_t *best = NULL;
 
-    if (n == 0) {
+    for (size_t i = 0; i < json_array_size(fencings); i++) {
+        const json_t *f = json_array_get(fencings, i);
+        const char *opened = jget_str(f, "status.opened", "");
+
+        if ((than == NULL || strcmp(opened, than) < 0) &&
+            (best == NULL || strcmp(opened, jget_str(best, "status.opened", "")) > 0)) {
+            best = f;
+        }
+    }
+    return best;
+}
+
+static void print_last_fencings(const struct status_in *in, struct buf *out)
+{
+    const json_t *f = newest_before(in->fencings, NULL);
+
+    if (f == NULL) {
         return;
     }
     buf_printf(out, "\n%-18s %-10s %-12s %-14s %s\n", "FENCING", "STATE", "PROOF", "AGO", "REASON");
-    for (size_t i = n > FENCINGS_SHOWN ? n - FENCINGS_SHOWN : 0; i < n; i++) {
-        const json_t *f = json_array_get(in->fencings, i);
+    for (int i = 0; i < FENCINGS_SHOWN && f != NULL; i++) {
         char since[32];
 
         why_since(jget_str(f, "status.opened", NULL), in->now_wall_ms, since);
-        buf_printf(out, "%-18s %-10s %-12s %-14s %s\n", obj_name(f),
-                   jget_str(f, "status.state", "?"), jget_str(f, "status.proof", "None"), since,
-                   jget_str(f, "spec.reason", ""));
+        buf_printf(out, "%-18s %-10s %-12s %-14s %s", obj_name(f), jget_str(f, "status.state", "?"),
+                   jget_str(f, "status.proof", "None"), since, jget_str(f, "spec.reason", ""));
+        end_line(out);
+        f = newest_before(in->fencings, jget_str(f, "status.opened", ""));
     }
 }
 
@@ -354,5 +381,5 @@ void status_print(const struct status_in *in, const json_t *summary, struct buf 
     }
     print_hosts(in, out);
     print_vms(in, out);
-    print_fencings(in, out);
+    print_last_fencings(in, out);
 }

@@ -132,7 +132,7 @@ static size_t hunk_end(const struct script *s, size_t from, size_t context)
 {
     size_t last = from;
 
-    for (size_t k = from; k < s->n && k - last <= 2 * context; k++) {
+    for (size_t k = from; k < s->n && k - last <= 2 * context + 1; k++) {
         if (s->edits[k].kind != ' ') {
             last = k;
         }

@@ -143,6 +143,9 @@ static void print_conditions(const struct why_in *in, struct buf *out)
         buf_printf(out, "  %c %-14s %-8s %-22s %s", is_bad(c) ? '!' : ' ', jget_str(c, "type", "?"),
                    jget_str(c, "status", "?"), jget_str(c, "reason", ""),
                    jget_str(c, "message", ""));
+        while (out->data[out->len - 1] == ' ') {
+            out->len--;
+        }
         buf_printf(out, "%s%s%s\n", *since != 0 ? " (for " : "", since, *since != 0 ? ")" : "");
     }
 }
@@ -242,7 +245,8 @@ static void print_advice(const struct why_in *in, struct buf *out)
 {
     const json_t *conds = jget(in->obj, "status.conditions");
     const json_t *rejected = jget(in->obj, "status.placement.rejected");
-    bool waiting = str_eq(jget_str(in->obj, "status.phase", ""), "Pending");
+    const char *phase = jget_str(in->obj, "status.phase", "");
+    bool waiting = str_eq(phase, "Pending") || str_eq(phase, "Unknown") || str_eq(phase, "Failed");
     json_t *seen = json_object();
     size_t n = 0;
 
