@@ -66,11 +66,13 @@ struct api_op {
     const char *accept;       /* NULL: application/json */
     uint64_t timeout_ms;      /* 0: 30 s */
     bool repeatable;          /* see http_client.h */
+    uint64_t patience_ms;     /* see http_client.h */
 };
 
 /* Either err or obj is NULL; obj is the callback's to json_incref when it wants to keep it (NULL
  * too when the answer had no body).  An answer that is not 2xx becomes an error: the code from the
- * Status' reason, its message as the message, the HTTP status as native ("http"). */
+ * HTTP_ERROR_HEADER or the Status' reason, its message as the message, the HTTP status as native
+ * ("http"). */
 typedef void api_cb(void *data, const struct err *err, json_t *obj);
 
 struct http_call *api_start(struct api_client *c, const struct api_op *op, api_cb *cb, void *data);
@@ -104,12 +106,17 @@ int api_error_from_reply(const struct http_reply *reply, struct err *err);
 
 enum api_event { API_ADDED, API_MODIFIED, API_DELETED };
 
+/* The same from a Status object, as it comes in a watch. */
+int api_error_from_status(const json_t *status, struct err *err);
+
 /* A reflector: list, then watch from the list's resourceVersion, for ever.
  * After each list comes on_sync_begin, on_object(ADDED) for everything that exists, on_synced: who
  * keeps a copy drops at on_synced what was not named since on_sync_begin.  Then single changes.
+ * After a reconnect a change may be named a second time with the same resourceVersion.
  * It lists again only when the server forgot the version (410) or the stream made no sense;
  * otherwise it reconnects where it was, with a back-off of 50 ms to 2 s with jitter, on another
- * endpoint if need be.  15 s without even a bookmark count as a dead connection. */
+ * endpoint if need be.  15 s without even a bookmark count as a dead connection.  A server that is
+ * behind the newest resourceVersion seen is refused (safety.md 2). */
 struct api_watch;
 
 struct api_watch_cbs {

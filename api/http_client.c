@@ -280,6 +280,12 @@ void http_call_cancel(struct http_call *call)
     hc_op_free(&call->op);
 }
 
+void *http_call_data(const struct http_call *call)
+{
+    OBJ_CHECK(&call->op, HC_OP_MAGIC);
+    return call->data;
+}
+
 /* --- the client --- */
 
 /* Find a connection for a waiting request; false: there is no room now. */
@@ -388,6 +394,7 @@ static void hc_op_expire(struct hc_op *op)
     hc_op_unbind(op);
     hc_op_fail(op, &err);
     if (conn != NULL) {
+        http_client_avoid(op->client, endpoint); /* it may hang: others shall not wait for it too */
         hc_conn_drop(conn);
     }
 }
@@ -555,4 +562,12 @@ const char *http_client_endpoint(const struct http_client *c)
 {
     OBJ_CHECK(c, HC_MAGIC);
     return c->endpoints[c->cur];
+}
+
+void http_client_avoid(struct http_client *c, const char *endpoint)
+{
+    OBJ_CHECK(c, HC_MAGIC);
+    if (str_eq(c->endpoints[c->cur], endpoint)) {
+        c->cur = (c->cur + 1) % c->opts.n_endpoints;
+    }
 }

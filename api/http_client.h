@@ -38,6 +38,9 @@ int http_client_new(uv_loop_t *loop, const struct http_client_opts *opts, struct
 void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void *ctx);
 /* The endpoint that is used now; never NULL. */
 const char *http_client_endpoint(const struct http_client *c);
+/* Begin with the next endpoint from now on, if it is still `endpoint` that is used: for a caller
+ * who found out by himself that an endpoint is of no use (it is silent, or behind). */
+void http_client_avoid(struct http_client *c, const char *endpoint);
 
 struct http_reply {
     int status;
@@ -70,6 +73,7 @@ struct http_call_args {
 struct http_call *http_call(struct http_client *c, const struct http_call_args *args,
                             http_reply_cb *cb, void *data);
 void http_call_cancel(struct http_call *call);
+void *http_call_data(const struct http_call *call); /* as given to http_call */
 
 struct http_lines_cbs {
     /* Answered with 200.  May be NULL. */

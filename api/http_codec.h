@@ -22,6 +22,10 @@
 #define HTTP_MAX_HEADERS 100
 #define HTTP_MAX_BODY (16U << 20)
 
+/* Carries the name of the err_code ("ERR_STALE") of a failed answer: several codes share one
+ * Kubernetes reason, and our own clients want to tell them apart. */
+#define HTTP_ERROR_HEADER "X-Picket-Error"
+
 struct http_header {
     const char *name;
     const char *value;

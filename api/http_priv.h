@@ -13,7 +13,7 @@
 
 #define HTTP_SERVER_LISTENERS 16
 #define HTTP_RESPONSE_MAX (256U << 20) /* unsent bytes of one connection */
-#define HTTP_STREAM_HARD 16            /* times the high mark */
+#define HTTP_STREAM_HARD 64            /* times the high mark */
 
 /* A request with what only the server looks at. */
 struct http_sreq {

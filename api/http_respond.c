@@ -120,10 +120,11 @@ void http_respond_json(struct http_req *req, int status, const json_t *obj)
 
 void http_respond_err(struct http_req *req, const struct err *err)
 {
+    const struct http_header code = { HTTP_ERROR_HEADER, err_name(err->code) };
     struct buf b = { 0 };
 
     http_status_json(&b, err);
-    http_respond(req, err_http(err->code), "application/json", b.data, b.len, NULL, 0);
+    http_respond(req, err_http(err->code), "application/json", b.data, b.len, &code, 1);
     buf_done(&b);
 }
 

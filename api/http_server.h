@@ -83,14 +83,15 @@ void http_respond(struct http_req *req, int status, const char *content_type, co
                   size_t len, const struct http_header *headers, size_t n_headers);
 /* The same with compact JSON (the object stays the caller's). */
 void http_respond_json(struct http_req *req, int status, const json_t *obj);
-/* The same with the Kubernetes Status of an error; the HTTP status is err_http(err->code). */
+/* The same with the Kubernetes Status of an error; the HTTP status is err_http(err->code), and
+ * HTTP_ERROR_HEADER names the code. */
 void http_respond_err(struct http_req *req, const struct err *err);
 
 /* Start a chunked answer. */
 void http_stream_begin(struct http_req *req, int status, const char *content_type,
                        const struct http_header *headers, size_t n_headers);
 /* Queue a piece (copied).  False: wait for on_drain before the next one (this piece is queued all
- * the same), or the client is gone.  Beyond 16 times the high mark the client is dropped. */
+ * the same), or the client is gone.  Beyond 64 times the high mark the client is dropped. */
 bool http_stream_write(struct http_req *req, const void *data, size_t len);
 /* End the answer and the request. */
 void http_stream_end(struct http_req *req);
