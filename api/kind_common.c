@@ -158,7 +158,7 @@ const char *check_file_path(const char *s)
     if (!path_is_clean(s) || str_ends(s, "/") || strpbrk(s, ",\"'") != NULL) {
         return "the absolute path of a file, without \"..\", commas and quotes";
     }
-    return below(s, "/dev") || below(s, "/proc") || below(s, "/sys") ? "a file; never a device"
+    return below(s, "/dev") || below(s, "/proc") || below(s, "/sys") ? "a file, never a device"
                                                                      : NULL;
 }
 

@@ -2,8 +2,6 @@
 #include "api/kinds.h"
 #include "base/str.h"
 
-#include <inttypes.h>
-
 /* clang-format off */
 static const struct field timing_fields[] = {
     { .name = "heartbeat", .type = F_DURATION, .deflt = "\"500ms\"", .min = 50, .max = MINUTE,
@@ -138,19 +136,26 @@ static void check_timing(const json_t *obj, struct problems *ps)
     uint64_t heartbeat = jget_duration(obj, "spec.timing.heartbeat", 500);
     uint64_t timeout = jget_duration(obj, "spec.timing.hostTimeout", 3000);
     uint64_t grace = jget_duration(obj, "spec.fencing.startupGrace", 20000);
+    char beat[40], have[40], least[40], most[40];
 
+    str_format_duration(heartbeat, beat, sizeof(beat));
+    str_format_duration(timeout, have, sizeof(have));
+    str_format_duration(4 * heartbeat, least, sizeof(least));
+    str_format_duration(timeout / 4, most, sizeof(most));
     if (timeout < 4 * heartbeat) {
-        problem_add(ps, "FieldValueInvalid", "spec.timing.hostTimeout",
-                    "%" PRIu64 "ms is less than 4 heartbeats: 4 x %" PRIu64 "ms = %" PRIu64
-                    "ms; raise hostTimeout to at least %" PRIu64
-                    "ms or lower heartbeat to at most %" PRIu64 "ms",
-                    timeout, heartbeat, 4 * heartbeat, 4 * heartbeat, timeout / 4);
+        problem_add(
+            ps, "FieldValueInvalid", "spec.timing.hostTimeout",
+            "%s is less than 4 heartbeats: 4 x %s = %s; raise hostTimeout to at least %s or lower "
+            "heartbeat to at most %s",
+            have, beat, least, least, most);
     }
     if (grace < timeout) {
+        str_format_duration(grace, least, sizeof(least));
         problem_warn(ps, "spec.fencing.startupGrace",
-                     "%" PRIu64 "ms is shorter than hostTimeout (%" PRIu64
-                     "ms): after a power cut, hosts that boot slowly are fenced while they boot",
-                     grace, timeout);
+                     "%s is shorter than hostTimeout (%s): after a power cut, hosts that boot "
+                     "slowly are fenced "
+                     "while they boot",
+                     least, have);
     }
 }
 

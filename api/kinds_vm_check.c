@@ -48,7 +48,7 @@ static void check_boot(const json_t *obj, struct problems *ps)
         problem_add(ps, "FieldValueForbidden", "spec.boot.bootloader",
                     "is for PV and PVH; an HVM guest boots from its disk by itself");
     }
-    if (!hvm && !bootloader && !kernel) {
+    if ((str_eq(virt, "PV") || str_eq(virt, "PVH")) && !bootloader && !kernel) {
         problem_add(ps, "FieldValueRequired", "spec.boot",
                     "a %s guest needs boot.bootloader (usually pygrub) or boot.kernel", virt);
     }

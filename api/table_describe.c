@@ -110,8 +110,11 @@ void describe_print(const struct kind *k, const json_t *obj, uint64_t now_wall_m
         buf_printf(out, "%-13s %s\n", "Waits for:", text);
         free(text);
     }
-    buf_printf(out, "%-13s %lld\n",
-               "Generation:", (long long)jget_int(copy, "metadata.generation", 0));
+    if (jget(copy, "metadata.generation") != NULL) {
+        long long generation = jget_int(copy, "metadata.generation", 0);
+
+        buf_printf(out, "%-13s %lld\n", "Generation:", generation);
+    }
     add_yaml(out, "Spec", json_object_get(copy, "spec"));
     if (json_is_object(status)) {
         json_t *conditions = json_incref(json_object_get(status, "conditions"));

@@ -108,11 +108,7 @@ static void walk_list(struct walk *w, const struct field *f, const json_t *v)
     size_t n = json_array_size(v);
 
     if (!json_is_array(v)) {
-        char text[80];
-
-        value_text(f, v, text, sizeof(text));
-        walk_problem(w, "FieldValueInvalid", f,
-                     "is %s, but a list is wanted: [..] or lines with \"- \"", text);
+        walk_bad_type(w, f, v);
         return;
     }
     check_count(w, f, n, n == 1 ? "element" : "elements");
@@ -146,11 +142,7 @@ static void walk_map(struct walk *w, const struct field *f, const json_t *v)
     json_t *item;
 
     if (!json_is_object(v)) {
-        char text[80];
-
-        value_text(f, v, text, sizeof(text));
-        walk_problem(w, "FieldValueInvalid", f, "is %s, but %s is wanted", text,
-                     field_type_text(f));
+        walk_bad_type(w, f, v);
         return;
     }
     check_count(w, f, json_object_size(v), json_object_size(v) == 1 ? "entry" : "entries");
@@ -193,6 +185,17 @@ static bool key_is_defaulted(const struct field *f)
     return f->deflt != NULL;
 }
 
+static void missing(struct walk *w, const struct field *f)
+{
+    char words[200] = "";
+
+    if (f->type == F_ENUM) {
+        words_text(f->values, words, sizeof(words));
+    }
+    walk_problem(w, "FieldValueRequired", f, "is missing; wanted: %s",
+                 f->type == F_ENUM ? words : field_type_text(f));
+}
+
 void walk_object(struct walk *w, const struct field *fields, const json_t *v)
 {
     const char *key;
@@ -217,7 +220,7 @@ void walk_object(struct walk *w, const struct field *fields, const json_t *v)
             (there == NULL || json_is_null(there))) {
             size_t mark = walk_key(w, f->name);
 
-            walk_problem(w, "FieldValueRequired", f, "is missing; wanted: %s", field_type_text(f));
+            missing(w, f);
             walk_up(w, mark);
         }
     }
@@ -239,11 +242,7 @@ void walk_value(struct walk *w, const struct field *f, const json_t *v)
         if (json_is_object(v)) {
             walk_object(w, f->fields, v);
         } else {
-            char text[80];
-
-            value_text(f, v, text, sizeof(text));
-            walk_problem(w, "FieldValueInvalid", f, "is %s, but %s is wanted", text,
-                         field_type_text(f));
+            walk_bad_type(w, f, v);
         }
         return;
     case F_STRING:

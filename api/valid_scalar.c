@@ -113,17 +113,48 @@ bool field_is_word(const struct field *f, const json_t *v)
     return false;
 }
 
-static void bad_type(struct walk *w, const struct field *f, const json_t *v)
+/* "A, B or C" */
+void words_text(const char *const *words, char *dst, size_t size)
 {
+    size_t len = 0;
+
+    dst[0] = 0;
+    for (size_t i = 0; words[i] != NULL && len < size; i++) {
+        const char *sep = i == 0 ? "" : (words[i + 1] == NULL ? " or " : ", ");
+
+        len += (size_t)snprintf(dst + len, size - len, "%s%s", sep, words[i]);
+    }
+}
+
+/* For a value of the wrong type where words may stand instead of one. */
+static void bad_word(struct walk *w, const struct field *f, const char *text, const char *s)
+{
+    const char *near = s != NULL ? word_suggest_in(s, f->values) : NULL;
+    char words[200];
+
+    words_text(f->values, words, sizeof(words));
+    walk_problem(w, "FieldValueInvalid", f, "is %s, but %s, or %s, is wanted%s%s%s", text,
+                 field_type_text(f), words, near != NULL ? "; did you mean " : "",
+                 near != NULL ? near : "", near != NULL ? "?" : "");
+}
+
+void walk_bad_type(struct walk *w, const struct field *f, const json_t *v)
+{
+    bool secret = (f->flags & FF_SECRET) != 0;
     char text[80];
 
     value_text(f, v, text, sizeof(text));
-    if (f->type == F_STRING && json_is_number(v)) {
+    if (f->values != NULL && f->type != F_ENUM) {
+        bad_word(w, f, text, json_string_value(v));
+    } else if (f->type == F_LIST) {
+        walk_problem(w, "FieldValueInvalid", f,
+                     "is %s, but a list is wanted: [..] or lines with \"- \"", text);
+    } else if (f->type == F_STRING && json_is_number(v) && !secret) {
         walk_problem(w, "FieldValueInvalid", f,
                      "%s is a number, but text is wanted; put it in quotes: \"%s\"", text, text);
-    } else if (f->type == F_STRING && json_is_boolean(v)) {
-        walk_problem(w, "FieldValueInvalid", f,
-                     "%s is a truth value, but text is wanted; put it in quotes", text);
+    } else if (f->type == F_STRING && (json_is_number(v) || json_is_boolean(v))) {
+        walk_problem(w, "FieldValueInvalid", f, "%s is a %s, but text is wanted; put it in quotes",
+                     text, json_is_number(v) ? "number" : "truth value");
     } else if (f->type == F_DURATION && json_is_integer(v)) {
         walk_problem(w, "FieldValueInvalid", f, "%s has no unit; write %ss or %sms", text, text,
                      text);
@@ -142,7 +173,7 @@ static void scalar_string(struct walk *w, const struct field *f, const json_t *v
     char text[80];
 
     if (s == NULL) {
-        bad_type(w, f, v);
+        walk_bad_type(w, f, v);
         return;
     }
     value_text(f, v, text, sizeof(text));
@@ -208,20 +239,7 @@ static void scalar_number(struct walk *w, const struct field *f, const json_t *v
     } else if (f->type == F_DURATION && json_as_duration(v, &n)) {
         check_range(w, f, v, n > INT64_MAX ? INT64_MAX : (int64_t)n);
     } else {
-        bad_type(w, f, v);
-    }
-}
-
-/* "A, B or C" */
-static void words_text(const char *const *words, char *dst, size_t size)
-{
-    size_t len = 0;
-
-    dst[0] = 0;
-    for (size_t i = 0; words[i] != NULL && len < size; i++) {
-        const char *sep = i == 0 ? "" : (words[i + 1] == NULL ? " or " : ", ");
-
-        len += (size_t)snprintf(dst + len, size - len, "%s%s", sep, words[i]);
+        walk_bad_type(w, f, v);
     }
 }
 
@@ -248,7 +266,7 @@ static void scalar_name(struct walk *w, const struct field *f, const json_t *v)
     char text[80];
 
     if (s == NULL) {
-        bad_type(w, f, v);
+        walk_bad_type(w, f, v);
     } else if (!str_is_name(s)) {
         value_text(f, v, text, sizeof(text));
         walk_problem(
@@ -316,7 +334,7 @@ static void scalar_address(struct walk *w, const struct field *f, const json_t *
     char text[80];
 
     if (s == NULL) {
-        bad_type(w, f, v);
+        walk_bad_type(w, f, v);
         return;
     }
     value_text(f, v, text, sizeof(text));
@@ -336,7 +354,7 @@ static void scalar_mac(struct walk *w, const struct field *f, const json_t *v)
     char text[80];
 
     if (s == NULL) {
-        bad_type(w, f, v);
+        walk_bad_type(w, f, v);
         return;
     }
     for (size_t i = 0; i < 17 && ok; i++) {
@@ -362,7 +380,7 @@ static void scalar_quantity(struct walk *w, const struct field *f, const json_t 
         return;
     }
     if (s == NULL) {
-        bad_type(w, f, v);
+        walk_bad_type(w, f, v);
     } else if (strpbrk(s, "\n\r") != NULL || strlen(s) != json_string_length(v)) {
         walk_problem(w, "FieldValueInvalid", f, "has to be one line");
     }
@@ -376,7 +394,7 @@ void walk_scalar(struct walk *w, const struct field *f, const json_t *v)
         return;
     case F_BOOL:
         if (!json_is_boolean(v)) {
-            bad_type(w, f, v);
+            walk_bad_type(w, f, v);
         }
         return;
     case F_INT:

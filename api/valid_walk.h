@@ -29,6 +29,10 @@ void walk_scalar(struct walk *w, const struct field *f, const json_t *v);
 bool field_is_word(const struct field *f, const json_t *v);
 /* A value for a message, shortened; "the value" when it is secret. */
 void value_text(const struct field *f, const json_t *v, char *dst, size_t size);
+/* Complain that it is of another type than the field's. */
+void walk_bad_type(struct walk *w, const struct field *f, const json_t *v);
+/* "A, B or C" */
+void words_text(const char *const *words, char *dst, size_t size);
 /* What the type of a field is called. */
 const char *field_type_text(const struct field *f);
 

@@ -91,21 +91,52 @@ __attribute__((format(printf, 3, 4))) static int fail_at(struct reader *r, yaml_
                    msg);
 }
 
+/* What to do about the commonest complaints of libyaml. */
+static const char *parser_help(const char *problem)
+{
+    static const char *const table[][2] = {
+        { "cannot start any token",
+          "indent with spaces, and put text with special characters in quotes" },
+        { "mapping values are not allowed",
+          "text with a colon needs quotes, and the fields of a mapping have to begin in "
+          "the same column" },
+        { "did not find expected key", "the fields of a mapping have to begin in the same column" },
+        { "did not find expected '-' indicator",
+          "the elements of a list have to begin in the same column" },
+        { "could not find expected ':'", "is a colon with a space behind it missing?" },
+        { "unexpected end of stream", "is a closing quote or bracket missing?" },
+        { "did not find expected ','", "is a closing bracket or a comma missing?" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (strstr(problem, table[i][0]) != NULL) {
+            return table[i][1];
+        }
+    }
+    return NULL;
+}
+
 /* What libyaml says, with its context. */
 static int fail_parser(struct reader *r)
 {
     const yaml_parser_t *p = &r->parser;
     const char *problem = p->problem != NULL ? p->problem : "cannot be read";
-    bool tab = strstr(problem, "cannot start any token") != NULL;
+    const char *help = parser_help(problem);
+    char context[120] = "";
 
     if (p->error == YAML_READER_ERROR) {
         return err_set(r->err, ERR_INVALID, "%.120s: byte %zu: not UTF-8 text (%s)", r->source,
                        p->problem_offset, problem);
     }
-    return fail_at(r, p->problem_mark, "%s%s%s%s", problem, p->context != NULL ? " " : "",
-                   p->context != NULL ? p->context : "",
-                   tab ? "; indent with spaces, and put text with special characters in quotes"
-                       : "");
+    if (p->context != NULL) {
+        (void)snprintf(context, sizeof(context), " %s that begins in line %u", p->context,
+                       line_of(p->context_mark));
+    }
+    if (strstr(problem, "cannot start any token") != NULL) {
+        context[0] = 0;
+    }
+    return fail_at(r, p->problem_mark, "%s%s%s%s", problem, context, help != NULL ? "; " : "",
+                   help != NULL ? help : "");
 }
 
 static int next_event(struct reader *r)

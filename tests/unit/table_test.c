@@ -14,38 +14,9 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/api_golden.h"
+
 #define NOW 1767323045000ULL /* 2026-01-02T03:04:05Z */
-
-static bool writing(void)
-{
-    return str_eq(getenv("PICKET_GOLDEN"), "write");
-}
-
-/* The text has to be what the file holds; PICKET_GOLDEN=write writes the file anew. */
-static void golden(const char *path, const char *text)
-{
-    struct buf have = { 0 };
-    FILE *f = fopen(path, writing() ? "w" : "r");
-
-    if (f == NULL) {
-        fail_msg("%s is missing; PICKET_GOLDEN=write makes it", path);
-        return;
-    }
-    if (writing()) {
-        assert_true(fputs(text, f) >= 0);
-        assert_int_equal(fclose(f), 0);
-        return;
-    }
-    for (int c = fgetc(f); c != EOF; c = fgetc(f)) {
-        buf_add_byte(&have, (uint8_t)c);
-    }
-    (void)fclose(f);
-    if (!str_eq(buf_cstr(&have), text)) {
-        fail_msg("%s differs; look at it with PICKET_GOLDEN=write and git diff. Now it is:\n%s",
-                 path, text);
-    }
-    buf_done(&have);
-}
 
 static struct manifest *load(const char *path)
 {
@@ -91,7 +62,7 @@ static void print_table(void **state)
         }
         json_decref(items);
     }
-    golden("tests/golden/api/table.ok", buf_cstr(&out));
+    golden_check("tests/golden/api/table.ok", buf_cstr(&out));
     buf_done(&out);
     manifest_free(m);
 }
@@ -110,7 +81,7 @@ static void print_describe(void **state)
         buf_add_str(&out, "---\n");
     }
     assert_null(strstr(buf_cstr(&out), "s3cret"));
-    golden("tests/golden/api/describe.ok", buf_cstr(&out));
+    golden_check("tests/golden/api/describe.ok", buf_cstr(&out));
     buf_done(&out);
     manifest_free(m);
 }
@@ -141,7 +112,7 @@ static void print_explain(void **state)
     }
     buf_add_str(&out, "$ picket explain --recursive bond\n");
     assert_true(explain_print("bond", true, &out));
-    golden("tests/golden/api/explain.ok", buf_cstr(&out));
+    golden_check("tests/golden/api/explain.ok", buf_cstr(&out));
     buf_done(&out);
 }
 
@@ -152,7 +123,7 @@ static void reference(void **state)
 
     (void)state;
     reference_print(&out);
-    golden("docs/reference/kinds.md", buf_cstr(&out));
+    golden_check("docs/reference/kinds.md", buf_cstr(&out));
     buf_done(&out);
     for (size_t i = 0; i < kind_count(); i++) {
         assert_true(explain_print(kind_at(i)->plural, true, &out));
