@@ -19,18 +19,14 @@
 #define TAG_BYTES 16
 #define SECRET_MAX 65536
 
-int seal_load(struct node *n, struct err *err)
+static int seal_read(struct node *n, const char *path, struct err *err)
 {
     char text[65] = "";
-    int fd;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got;
 
-    if (n->opts.seal_key == NULL) {
-        return 0;
-    }
-    fd = open(n->opts.seal_key, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return err_native(err, ERR_SYS, "errno", errno, "--seal-key %s", n->opts.seal_key);
+        return err_native(err, ERR_SYS, "errno", errno, "--seal-key %s", path);
     }
     got = read(fd, text, 64);
     (void)close(fd);
@@ -38,14 +34,59 @@ int seal_load(struct node *n, struct err *err)
         unsigned byte;
 
         if (got != 64 || sscanf(text + 2 * i, "%2x", &byte) != 1) {
-            return err_set(err, ERR_INVALID, "--seal-key %s: 64 hex digits are needed",
-                           n->opts.seal_key);
+            return err_set(err, ERR_INVALID, "--seal-key %s: 64 hex digits are needed", path);
         }
         n->seal_key[i] = (uint8_t)byte;
     }
     n->has_seal_key = true;
     explicit_bzero(text, sizeof(text));
     return 0;
+}
+
+/* Labs whose nodes share a folder make the key themselves; link(2) lets exactly one of them win. */
+static void seal_make(const char *path)
+{
+    uint8_t key[32];
+    char text[65];
+    char *tmp = mem_printf("%s.%d", path, (int)getpid());
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    clock_random(key, sizeof(key));
+    str_hex(key, sizeof(key), text);
+    if (fd >= 0) {
+        if (write(fd, text, 64) == 64 && fsync(fd) == 0) {
+            (void)!link(tmp, path);
+        }
+        (void)close(fd);
+        (void)unlink(tmp);
+    }
+    explicit_bzero(key, sizeof(key));
+    explicit_bzero(text, sizeof(text));
+    free(tmp);
+}
+
+int seal_load(struct node *n, struct err *err)
+{
+    const char *ca = n->opts.tls_ca;
+    const char *slash = ca == NULL ? NULL : strrchr(ca, '/');
+    char *path;
+    int rc = 0;
+
+    if (n->opts.seal_key != NULL) {
+        return seal_read(n, n->opts.seal_key, err);
+    }
+    if (slash == NULL) {
+        return 0;
+    }
+    path = mem_printf("%.*s/seal.key", (int)(slash - ca), ca);
+    if (n->opts.lab && access(path, F_OK) != 0) {
+        seal_make(path);
+    }
+    if (access(path, F_OK) == 0) {
+        rc = seal_read(n, path, err);
+    }
+    free(path);
+    return rc;
 }
 
 static int seal_ready(const struct node *n, struct err *err)

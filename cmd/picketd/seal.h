@@ -11,7 +11,8 @@
 
 #include "cmd/picketd/node.h"
 
-/* Read the key file into the node; without the option Secrets are refused. */
+/* Read the key file into the node: --seal-key, or seal.key beside the CA's certificate (which a lab
+ * makes itself).  Without one Secrets are refused. */
 int seal_load(struct node *n, struct err *err) ERR_USED;
 /* The caller frees the result. */
 int seal_close(const struct node *n, const char *secret, const char *key, const char *text,
