@@ -190,9 +190,9 @@ static int host_may_delete(const struct ap *x, const char *name)
     struct s_inc inc;
     int rc;
 
-    rc = sf_host(&y, name, &h);
+    rc = s_host_get(x->s, name, x->a, &h, x->err);
     if (rc != 0) {
-        return rc;
+        return rc == ERR_NOT_FOUND ? 0 : rc; /* it never registered, nor is it waited for */
     }
     if (x->s->meta.quarantined && h.accounted_epoch != x->s->meta.epoch) {
         return err_set(
