@@ -70,6 +70,17 @@ struct http_server {
 };
 
 /* http_server.c */
+void http_server_maybe_free(struct http_server *s);
+void http_idle_cb(uv_idle_t *h);
+/* http_conn.c */
+extern const struct stream_cbs http_conn_cbs;
+extern const struct http_parser_cbs http_conn_parser_cbs;
+void http_conn_close(struct http_conn *c, bool flush);
+/* The client is gone, or must go: whoever answers is told. */
+void http_conn_abort(struct http_conn *c);
+/* Feed bytes until a request is there that has to be answered first. */
+void http_conn_parse(struct http_conn *c, const uint8_t *data, size_t len);
+void http_conn_check(struct http_conn *c, uint64_t now); /* its time limits */
 bool http_conn_write(struct http_conn *c, const void *data, size_t len);
 /* The request was answered in full: free it and go on with the connection. */
 void http_conn_answered(struct http_sreq *r);

@@ -15,6 +15,7 @@
 #define TLS_CTX_MAGIC 0x715c0e4dU
 
 #define STREAM_READ_MAX (64U << 10)
+#define STREAM_RECORD (16U << 10) /* RFC 8446 section 5.1 */
 
 /* Process-wide TLS material. */
 struct tls_ctx {
@@ -128,6 +129,16 @@ struct stream_addr {
 
 int stream_addr_parse(const char *text, struct stream_addr *ret, struct err *err) ERR_USED;
 void stream_addr_print(const struct sockaddr *sa, char *dst, size_t size);
+
+/* stream.c: have the idle handle flush and read in the next turn of the loop. */
+void stream_kick(struct stream *s);
+/* It cannot be used any more: tell the owner once. */
+void stream_broke(struct stream *s, const struct err *err);
+void stream_close_now(struct stream *s);
+/* The linger of an orderly end is over, or a flush makes no progress. */
+void stream_timer_cb(uv_timer_t *h);
+/* stream_write.c: send what can be sent now; only from callbacks of libuv. */
+void stream_flush(struct stream *s);
 
 /* A stream without handles' activity yet: allocated, handles initialised. */
 struct stream *stream_alloc(uv_loop_t *loop, bool is_pipe, const struct stream_opts *opts);
