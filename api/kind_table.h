@@ -47,7 +47,7 @@
 #define ON_HOSTS_FIELDS \
     { .name = "hosts", LIST_OF(NAME_OF("Host"), .text = "A host."), .min = 1, .max = 256, \
       .text = "Only on these hosts. Without hosts and hostSelector: on every host." }, \
-    { .name = "hostSelector", MAP_OF(.type = F_STRING, .text = "The label's value."), \
+    { .name = "hostSelector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), \
       .check = check_label_key, .min = 1, .max = 32, \
       .text = "Only on hosts that have all these labels." }
 /* clang-format on */

@@ -67,9 +67,9 @@ static const struct column secret_columns[] = {
 static const struct field role_rule[] = {
     { .name = "verbs", LIST_OF(.type = F_STRING, .check = check_word, .values = WORDS("*"), .text = "A verb."), .flags = FF_REQUIRED, .min = 1, .max = 32,
       .text = "get, list, watch, create, update, patch, delete, fence, confirm, migrate; or \"*\"." },
-    { .name = "resources", LIST_OF(.type = F_STRING, .text = "A plural, such as virtualmachines or hosts/status."), .flags = FF_REQUIRED, .min = 1, .max = 64,
+    { .name = "resources", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A plural, such as virtualmachines or hosts/status."), .flags = FF_REQUIRED, .min = 1, .max = 64,
       .text = "Plurals of kinds, or \"*\"." },
-    { .name = "resourceNames", LIST_OF(.type = F_STRING, .text = "A name."), .max = 1024, .text = "Only these objects." },
+    { .name = "resourceNames", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A name."), .max = 1024, .text = "Only these objects." },
     FIELD_END
 };
 

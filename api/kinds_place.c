@@ -10,9 +10,9 @@ static const struct field rule_spec[] = {
       .text = "Required is never broken: a VM rather does not run. Preferred is broken when nothing else fits." },
     { .name = "weight", .type = F_INT, .deflt = "100", .min = 1, .max = 1000, .text = "How much a preferred rule counts against other ones." },
     { .name = "vms", LIST_OF(NAME_OF("VirtualMachine"), .text = "A VM."), .min = 1, .max = 1024, .text = "Which VMs. A rule has this or selector." },
-    { .name = "selector", MAP_OF(.type = F_STRING, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All VMs that have all these labels." },
+    { .name = "selector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All VMs that have all these labels." },
     { .name = "hosts", LIST_OF(NAME_OF("Host"), .text = "A host."), .min = 1, .max = 256, .text = "OnHosts and NotOnHosts: which hosts. Such a rule has this or hostSelector." },
-    { .name = "hostSelector", MAP_OF(.type = F_STRING, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All hosts that have all these labels." },
+    { .name = "hostSelector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All hosts that have all these labels." },
     FIELD_END
 };
 

@@ -82,7 +82,7 @@ static const struct field ha_fields[] = {
 static const struct field placement_fields[] = {
     { .name = "hosts", LIST_OF(NAME_OF("Host"), .text = "A host."), .min = 1, .max = 256, .text = "Only on these hosts." },
     { .name = "notHosts", LIST_OF(NAME_OF("Host"), .text = "A host."), .min = 1, .max = 256, .text = "Not on these hosts." },
-    { .name = "hostSelector", MAP_OF(.type = F_STRING, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "Only on hosts that have all these labels." },
+    { .name = "hostSelector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "Only on hosts that have all these labels." },
     { .name = "failback", ENUM_OF("Never", "WhenIdle", "Always"), .text = "Whether it moves back when a better host returns; without it the cluster's." },
     { .name = "spreadBy", .type = F_STRING, .check = check_label_key, .text = "VMs with the same labels are spread over hosts that differ in this label, such as rack." },
     FIELD_END
