@@ -1,0 +1,97 @@
+#ifndef RECONCILER_DEV_DRV_PRIV_H
+#define RECONCILER_DEV_DRV_PRIV_H
+
+/* Shared by the files of the dev driver (dev_drv*.c) only. */
+
+#include <sys/types.h>
+
+#include "base/map.h"
+#include "reconciler/dev_drv.h"
+
+#define DEV_DRV_MAGIC 0x64657664U
+#define DEV_DISKS_MAX 64
+
+/* A state file. */
+struct dev_state {
+    char *vm, *uid, *boot;
+    char *disks[DEV_DISKS_MAX];
+    size_t n_disks;
+    uint64_t incarnation, token, start, since_wall_ms, memory;
+    pid_t pid;
+    bool stopped;
+    enum dom_reason reason;
+};
+
+/* ERR_NOT_FOUND, ERR_CORRUPT, ERR_SYS. */
+int dev_state_read(const char *path, struct dev_state *ret, struct err *err) ERR_USED;
+void dev_state_done(struct dev_state *s);
+/* Start time (/proc/PID/stat, field 22) and state letter of a process; false: there is none. */
+bool dev_proc_stat(pid_t pid, uint64_t *ret_start, char *ret_letter);
+
+/* A guest process that is watched. */
+struct dev_guest {
+    struct dev_drv *d;
+    char *vm;
+    int pidfd;
+    pid_t pid;
+    uv_poll_t poll;
+    struct dev_state state;
+};
+
+struct dev_job {
+    struct dev_job *next; /* in the list of finished ones */
+    struct dev_drv *d;
+    struct drv_job *job;
+    struct err err;
+    bool failed;
+    bool listed; /* finished, waiting for its callback */
+    /* a start under way */
+    uv_process_t process;
+    uv_pipe_t out;
+    char text[1024];
+    size_t n_text;
+    int64_t status;
+    unsigned open; /* handles that have not been closed */
+    bool aborted;
+};
+
+struct dev_drv {
+    struct drv drv; /* first */
+    unsigned magic;
+    uv_loop_t *loop;
+    char *dir, *host, *boot_id, *guest_path;
+    char *guests_dir, *active_dir, *san_dir;
+    uint64_t memory_bytes, cpus;
+    struct map guests; /* vm -> struct dev_guest: running ones */
+    struct map dying;  /* vm -> struct dev_job: destroys that wait for the exit */
+    uv_timer_t timer;  /* runs the callbacks of finished jobs */
+    struct dev_job *done, **done_tail;
+    size_t jobs;
+    bool closing;
+    void (*on_closed)(void *ctx);
+    void *on_closed_ctx;
+};
+
+void dev_job_done(struct dev_job *j); /* j->err and j->failed are set */
+int dev_job_fail(struct dev_job *j, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* dev_drv_dom.c */
+char *dev_state_path(const struct dev_drv *d, const char *vm);
+void dev_dom_start(struct dev_drv *d, struct dev_job *j);
+void dev_dom_signal(struct dev_drv *d, struct dev_job *j);
+void dev_dom_destroy(struct dev_drv *d, struct dev_job *j);
+void dev_dom_abort(struct dev_drv *d, struct dev_job *j);
+void dev_dom_list(struct dev_drv *d, struct dev_job *j);
+void dev_guest_drop(struct dev_guest *g);
+/* Does a guest that runs have this file open? */
+bool dev_dom_uses(const struct dev_drv *d, const char *path);
+uint64_t dev_dom_memory(const struct dev_drv *d);
+
+/* dev_drv_vol.c */
+char *dev_vol_path(const struct dev_drv *d, const char *group, const char *name);
+bool dev_vol_active(const struct dev_drv *d, const char *group, const char *name);
+void dev_vol_job(struct dev_drv *d, struct dev_job *j);
+void dev_vol_list(struct dev_drv *d, struct dev_job *j);
+
+#endif
