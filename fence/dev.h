@@ -18,8 +18,9 @@
  * is always Unknown, only a person's confirmation counts
  *
  * Three-valued results.  Succeeded: what was asked for is true and was read back (off: twice, at
- * least 1 s apart, on every plug).  Failed: it is *known* that this operation switched nothing off.
- * Unknown: everything else, a silent device first of all.
+ * least 1 s apart, on every plug).  Failed: it is *known* that this operation switched nothing off:
+ * the device refused, or nothing that switches was ever sent.  Unknown: everything else, a device
+ * that falls silent after a switching packet first of all.
  *
  * Pure (dev.c); any thread.
  */
