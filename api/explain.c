@@ -358,7 +358,7 @@ static bool no_kind(const char *name, struct buf *out)
 
 bool explain_print(const char *path, bool recursive, struct buf *out)
 {
-    char step[PATH_STEP_MAX], where[PATH_STEP_MAX];
+    char step[PATH_STEP_MAX] = "", where[PATH_STEP_MAX];
     struct field tmp;
     const struct field *f = NULL;
     const struct kind *k = path_next(&path, step) ? kind_find(step) : NULL;
