@@ -101,7 +101,9 @@ static void check_gone(const struct cmd *c, const struct world *wa, const struct
         return; /* from a backup: nobody knows what it says (checked by safety_epoch_test) */
     }
     if (c->op == CMD_PROOF && c->safety.proof == PROOF_SCSI) {
-        MUST(c->actor.role == ACTOR_CONTROLLER && find(wb, slot->incarnation)->proof == PROOF_SCSI);
+        const struct s_inc *inc = find(wb, slot->incarnation);
+
+        MUST(c->actor.role == ACTOR_CONTROLLER && inc != NULL && inc->proof == PROOF_SCSI);
         return;
     }
     MUST(c->op == CMD_RELEASE);
