@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 
 #include "base/clock.h"
 #include "base/obj.h"
@@ -31,6 +32,15 @@ struct snmp {
     struct fence_run *run;
     struct snmp_session *session;
     const char *address;
+};
+
+/* One request in flight.  Not snmp_synch_response(): net-snmp (5.9.3, usm_handle_report) hands a v3
+ * message whose authentication FAILED to the session's callback, and that function takes it for the
+ * answer, so anybody could forge "off".  The callback of a request (snmp_async_send) gets verified
+ * answers only. */
+struct wait {
+    bool done;
+    struct snmp_pdu *reply; /* NULL: none came */
 };
 
 /* --- session
@@ -146,21 +156,34 @@ static void library_init(void)
     /* An empty list: nothing is to be learnt from files on this host. */
     (void)setenv("MIBS", "", 1);
     (void)setenv("MIBDIRS", "", 1);
+    (void)setenv("SNMP_PERSISTENT_DIR", "/dev/null/none", 1);
     (void)setenv("SNMPCONFPATH", "/nonexistent", 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DONT_READ_CONFIGS, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DONT_PERSIST_STATE, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_PERSISTENT_LOAD, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_PERSISTENT_SAVE, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_CONFIG_LOAD, 1);
-    snmp_disable_log();
+    /* Without a handler it writes to stderr. */
+    (void)netsnmp_register_loghandler(NETSNMP_LOGHANDLER_NONE, LOG_DEBUG);
     init_snmp("picket-fence");
-    snmp_disable_log();
 }
 
 static int session_error(const char *what, struct err *err)
 {
     return err_native(err, ERR_DRIVER, "snmp", snmp_errno, "%s: %.100s", what,
                       snmp_api_errstring(snmp_errno));
+}
+
+/* What comes apart from the answer to a request: also forged v3 answers. */
+static int ignore_message(int op, struct snmp_session *session, int reqid, struct snmp_pdu *pdu,
+                          void *ctx)
+{
+    (void)op;
+    (void)session;
+    (void)reqid;
+    (void)pdu;
+    (void)ctx;
+    return 0;
 }
 
 static int session_open(struct snmp *x, struct err *err)
@@ -186,6 +209,7 @@ static int session_open(struct snmp *x, struct err *err)
     (void)snprintf(peer, sizeof(peer), "%s:%s", x->address[0] == '[' ? "udp6" : "udp", x->address);
     s.peername = peer;
     s.timeout = (long)TRY_MS * 1000;
+    s.callback = ignore_message;
     s.retries = 0; /* a switching packet is repeated here, after a look at its deadline */
     x->session = snmp_open(&s);
     explicit_bzero(&s, sizeof(s));
@@ -194,6 +218,51 @@ static int session_open(struct snmp *x, struct err *err)
 
 /* --- requests
  * ---------------------------------------------------------------------------------------- */
+
+static int on_reply(int op, struct snmp_session *session, int reqid, struct snmp_pdu *pdu,
+                    void *ctx)
+{
+    struct wait *w = ctx;
+
+    (void)session;
+    (void)reqid;
+    if (op == NETSNMP_CALLBACK_OP_RECEIVED_MESSAGE && !w->done) {
+        w->reply = snmp_clone_pdu(pdu);
+    }
+    w->done = true;
+    return 1;
+}
+
+/* Send once and wait for TRY_MS.  Takes over `pdu`.  0: *ret is the reply, or NULL when none came.
+ */
+static int exchange(struct snmp *x, struct snmp_pdu *pdu, struct snmp_pdu **ret, struct err *err)
+{
+    static struct wait w; /* outlives this call as far as the library knows */
+    uint64_t until_ms = clock_now_ms() + 2 * TRY_MS;
+
+    w = (struct wait){ 0 };
+    if (snmp_async_send(x->session, pdu, on_reply, &w) == 0) {
+        snmp_free_pdu(pdu);
+        return session_error(x->address, err);
+    }
+    while (!w.done && clock_now_ms() < until_ms) {
+        struct timeval tv = { .tv_usec = 100000 };
+        fd_set fds;
+        int n = 0, block = 0;
+
+        FD_ZERO(&fds);
+        (void)snmp_select_info(&n, &fds, &tv, &block);
+        n = select(n, &fds, NULL, NULL, &tv);
+        if (n > 0) {
+            snmp_read(&fds);
+        } else {
+            snmp_timeout();
+        }
+    }
+    w.done = true;
+    *ret = w.reply;
+    return 0;
+}
 
 /* Which packets may leave, and what no answer means. */
 static int before_send(struct snmp *x, bool switching, struct err *err)
@@ -222,7 +291,6 @@ static int ask(struct snmp *x, struct snmp_pdu *pdu, bool switching, unsigned tr
     for (unsigned i = 0; i < tries; i++) {
         struct snmp_pdu *rp = NULL;
         struct snmp_pdu *copy;
-        int r;
 
         rc = before_send(x, switching, err);
         if (rc != 0) {
@@ -231,23 +299,25 @@ static int ask(struct snmp *x, struct snmp_pdu *pdu, bool switching, unsigned tr
         copy = snmp_clone_pdu(pdu);
         CHECK(copy != NULL);
         sent++;
-        r = snmp_synch_response(x->session, copy, &rp);
-        if (r == STAT_SUCCESS && rp->errstat == SNMP_ERR_NOERROR &&
-            rp->command == SNMP_MSG_RESPONSE) {
+        rc = exchange(x, copy, &rp, err);
+        if (rc == 0 && rp == NULL) {
+            rc = err_set(err, ERR_TIMEOUT, "%s does not answer", x->address);
+            continue;
+        }
+        if (rc != 0) {
+            continue;
+        }
+        if (rp->command == SNMP_MSG_RESPONSE && rp->errstat == SNMP_ERR_NOERROR) {
             snmp_free_pdu(pdu);
             *ret = rp;
             return 0;
         }
-        if (r == STAT_SUCCESS) {
-            rc = rp->command == SNMP_MSG_RESPONSE
-                     ? reply_error(x, rp, err)
-                     : err_set(err, ERR_DENIED, "%s refused the credentials", x->address);
-            snmp_free_pdu(rp);
-            sent--; /* this one certainly did nothing; those before it may have */
-            break;
-        }
-        rc = r == STAT_TIMEOUT ? err_set(err, ERR_TIMEOUT, "%s does not answer", x->address)
-                               : session_error(x->address, err);
+        rc = rp->command == SNMP_MSG_RESPONSE
+                 ? reply_error(x, rp, err)
+                 : err_set(err, ERR_DENIED, "%s refused the credentials", x->address);
+        snmp_free_pdu(rp);
+        sent--; /* this one certainly did nothing; those before it may have */
+        break;
     }
     snmp_free_pdu(pdu);
     if (switching && sent > 0) {

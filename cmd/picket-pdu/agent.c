@@ -331,6 +331,10 @@ static int on_message(int op, struct snmp_session *session, int reqid, struct sn
     if (op != NETSNMP_CALLBACK_OP_RECEIVED_MESSAGE || !authorised(rq)) {
         return 1;
     }
+    /* net-snmp hands over messages whose authentication failed, too, and says so here. */
+    if (session->s_snmp_errno == SNMPERR_USM_AUTHENTICATIONFAILURE && !pdu->rogue) {
+        return 1;
+    }
     rp = snmp_clone_pdu(rq);
     CHECK(rp != NULL);
     if (!answer(rq, rp) || snmp_send(session, rp) == 0) {
@@ -346,15 +350,16 @@ static void library_init(void)
 {
     (void)setenv("MIBS", "", 1);
     (void)setenv("MIBDIRS", "", 1);
+    (void)setenv("SNMP_PERSISTENT_DIR", "/dev/null/none", 1);
     (void)setenv("SNMPCONFPATH", "/nonexistent", 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DONT_READ_CONFIGS, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DONT_PERSIST_STATE, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_PERSISTENT_LOAD, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_PERSISTENT_SAVE, 1);
     (void)netsnmp_ds_set_boolean(NETSNMP_DS_LIBRARY_ID, NETSNMP_DS_LIB_DISABLE_CONFIG_LOAD, 1);
-    snmp_disable_log();
+    /* Without a handler it writes to stderr. */
+    (void)netsnmp_register_loghandler(NETSNMP_LOGHANDLER_NONE, LOG_DEBUG);
     init_snmp("picket-pdu");
-    snmp_disable_log();
 }
 
 static int add_users(const char *path, struct err *err)

@@ -124,14 +124,18 @@ static int take(int c, struct err *err)
     case 'a':
         pdu.any_community = true;
         return 0;
+    case 'r':
+        pdu.rogue = true;
+        return 0;
     case 'v':
         pdu.v3_file = optarg;
         return 0;
     default:
-        return err_set(err, ERR_INVALID,
-                       "usage: picket-pdu --listen IP:PORT --outlets NAME[,NAME...] [--control "
-                       "SOCKET] [--community-file FILE] [--community NAME] [--any-community] "
-                       "[--v3-user-file FILE] [--fail OUTLET=lie|stuck|slow:MS|refuse|silent]...");
+        return err_set(
+            err, ERR_INVALID,
+            "usage: picket-pdu --listen IP:PORT --outlets NAME[,NAME...] [--control "
+            "SOCKET] [--community-file FILE] [--community NAME] [--any-community] "
+            "[--v3-user-file FILE] [--rogue] [--fail OUTLET=lie|stuck|slow:MS|refuse|silent]...");
     }
 }
 
@@ -144,6 +148,7 @@ static int parse(int argc, char **argv, struct err *err)
                                            { "community", required_argument, NULL, 'y' },
                                            { "community-file", required_argument, NULL, 'Y' },
                                            { "any-community", no_argument, NULL, 'a' },
+                                           { "rogue", no_argument, NULL, 'r' },
                                            { "v3-user-file", required_argument, NULL, 'v' },
                                            { NULL, 0, NULL, 0 } };
     int c, rc = 0;

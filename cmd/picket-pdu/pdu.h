@@ -47,6 +47,7 @@ struct pdu {
     bool any_community;
     const char *v3_file; /* "NAME SHA|MD5 AUTHPASS [AES|DES PRIVPASS]" per line, or NULL */
     const char *listen;  /* IP:PORT */
+    bool rogue;          /* an impostor: answers v3 messages that it cannot verify */
 };
 
 /* --- outlets.c --- */
