@@ -102,6 +102,7 @@ enum rep_event_kind {
     EVENT_APPLIED, /* a group was applied; group: its waiters, or NULL */
     EVENT_LOST,    /* a group was not, as far as we know */
     EVENT_FAIL,    /* a proposal, read, change or call failed at once */
+    EVENT_CHANGED, /* a change of the members is committed */
     EVENT_CALL,
     EVENT_REPLY,
 };
@@ -164,15 +165,18 @@ struct rep_call_in {
 
 /* --- I/O of the core --- */
 
-struct rep_append {
+struct rep_append { /* what waits for a position of the log */
     struct rep_append *next;
-    struct raft_io_append *req;
-    raft_io_append_cb cb;
+    struct raft_io_append *req; /* of the core; else: */
+    void (*after)(struct rep *r, void *ctx);
+    void *ctx;
     uint64_t pos;
 };
 
-struct rep_sent { /* a send to be completed */
-    struct raft_io_send *req;
+struct rep_sent {             /* what is to be completed when the core has returned */
+    struct raft_io_send *req; /* of the core; else: */
+    void (*later)(struct rep *r, void *ctx);
+    void *ctx;
     raft_io_send_cb cb;
     int status;
 };
@@ -187,6 +191,7 @@ struct rep_held { /* a frame that waits for term and vote to be durable */
 struct rep {
     unsigned magic;
     bool started, dead, in_core, stepping;
+    struct err load_err;      /* of a restore inside raft_start */
     struct rep_params params; /* strings are owned */
     struct rep_env env;
     struct raft raft;
@@ -280,6 +285,10 @@ void rep_fail(struct rep *r, enum rep_req_kind kind, struct rep_req *req, void (
 void rep_io_init(struct rep *r);
 void rep_io_durable(struct rep *r); /* the log went forward */
 void rep_io_sent(struct rep *r);    /* complete the core's sends */
+/* Inside the core: when everything added to the log so far is durable; when the core has returned.
+ */
+void rep_io_after(struct rep *r, void (*fn)(struct rep *r, void *ctx), void *ctx);
+void rep_io_later(struct rep *r, void (*fn)(struct rep *r, void *ctx), void *ctx);
 void rep_io_complete(struct rep *r, struct raft_io_send *req, raft_io_send_cb cb, int status);
 void rep_io_done(struct rep *r);
 
@@ -329,7 +338,7 @@ void rep_call_event(struct rep *r, struct rep_event *e);
 void rep_call_done(struct rep *r);
 
 /* rep_member.c */
-void rep_member_tick(struct rep *r, uint64_t now);
+void rep_member_step(struct rep *r);
 void rep_member_role(struct rep *r); /* role or term changed */
 void rep_member_done(struct rep *r);
 

@@ -79,15 +79,18 @@ struct rep_env {
     /* This process must end: nothing more may be acknowledged.  The real one does not return; after
      * the simulator's has returned, the node ignores every call but rep_free. */
     void (*die)(void *ctx, const char *why);
-    /* Stop threads, links and timers; called by rep_free, afterwards nothing is delivered. */
+    /* Called by rep_free: stop links and timers, finish every job that was submitted (run and done;
+     * done may submit again), deliver nothing afterwards. */
     void (*close)(void *ctx);
+    void (*free)(void *ctx); /* the last call of all; NULL is allowed */
     struct rep_disk *disk;
 };
 
 /* POSIX files of one directory, made if missing.  Owned by the caller (disk->free). */
 int rep_disk_posix(const char *dir, struct rep_disk **ret, struct err *err) ERR_USED;
 
-/* Open on any environment: params->loop, listen and tls are not looked at, env is copied. */
+/* Open on any environment: params->loop, listen and tls are not looked at, env is copied and
+ * belongs to the log from now on: on failure it is closed and freed too. */
 int rep_open_env(const struct rep_params *params, const struct rep_env *env, struct rep **ret,
                  struct err *err) ERR_USED;
 /* rep_bootstrap on any disk. */

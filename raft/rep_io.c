@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/obj.h"
-#include "raft/rep_core.h"
+#include "raft/rep_snap.h"
 
 /* raft_io on the write-ahead log and the peers.
  *
@@ -72,11 +72,25 @@ static int io_truncate(struct raft_io *io, raft_index index)
     return 0;
 }
 
+static struct rep_append *io_push_append(struct rep *r)
+{
+    struct rep_append *a = r->append_pool;
+
+    if (a == NULL) {
+        a = OBJ_NEW(struct rep_append);
+    } else {
+        r->append_pool = a->next;
+    }
+    *a = (struct rep_append){ .pos = wal_pos(r->wal) };
+    *r->appends_end = a;
+    r->appends_end = &a->next;
+    return a;
+}
+
 static int io_append(struct raft_io *io, struct raft_io_append *req,
                      const struct raft_entry entries[], unsigned n, raft_io_append_cb cb)
 {
     struct rep *r = rep_of_io(io);
-    struct rep_append *a = r->append_pool;
     /* The entries are always the last ones of the core's log. */
     raft_index index = raft_last_index(&r->raft) - n + 1;
 
@@ -84,16 +98,26 @@ static int io_append(struct raft_io *io, struct raft_io_append *req,
         wal_add_entry(r->wal, index + i, entries[i].term, (uint8_t)entries[i].type,
                       entries[i].buf.base, entries[i].buf.len);
     }
-    if (a == NULL) {
-        a = OBJ_NEW(struct rep_append);
-    } else {
-        r->append_pool = a->next;
-    }
     req->cb = cb;
-    *a = (struct rep_append){ .req = req, .cb = cb, .pos = wal_pos(r->wal) };
-    *r->appends_end = a;
-    r->appends_end = &a->next;
+    io_push_append(r)->req = req;
     return 0;
+}
+
+void rep_io_after(struct rep *r, void (*fn)(struct rep *r, void *ctx), void *ctx)
+{
+    struct rep_append *a = io_push_append(r);
+
+    a->after = fn;
+    a->ctx = ctx;
+}
+
+static void io_run_append(struct rep *r, struct rep_append *a)
+{
+    if (a->req != NULL) {
+        a->req->cb(a->req, 0);
+    } else {
+        a->after(r, a->ctx);
+    }
 }
 
 static struct rep_append *io_pop_append(struct rep *r)
@@ -137,7 +161,7 @@ void rep_io_durable(struct rep *r)
         struct rep_append *a = io_pop_append(r);
 
         rep_enter(r);
-        a->cb(a->req, 0);
+        io_run_append(r, a);
         rep_leave(r);
         a->next = r->append_pool;
         r->append_pool = a;
@@ -170,13 +194,23 @@ static int io_send(struct raft_io *io, struct raft_io_send *req, const struct ra
     return 0;
 }
 
-void rep_io_complete(struct rep *r, struct raft_io_send *req, raft_io_send_cb cb, int status)
+static struct rep_sent *io_push_sent(struct rep *r)
 {
     if (r->n_sent == r->cap_sent) {
         r->cap_sent = r->cap_sent == 0 ? 64 : r->cap_sent * 2;
         r->sent = mem_realloc(r->sent, r->cap_sent * sizeof(*r->sent));
     }
-    r->sent[r->n_sent++] = (struct rep_sent){ .req = req, .cb = cb, .status = status };
+    return &r->sent[r->n_sent++];
+}
+
+void rep_io_complete(struct rep *r, struct raft_io_send *req, raft_io_send_cb cb, int status)
+{
+    *io_push_sent(r) = (struct rep_sent){ .req = req, .cb = cb, .status = status };
+}
+
+void rep_io_later(struct rep *r, void (*fn)(struct rep *r, void *ctx), void *ctx)
+{
+    *io_push_sent(r) = (struct rep_sent){ .later = fn, .ctx = ctx };
 }
 
 void rep_io_sent(struct rep *r)
@@ -185,7 +219,11 @@ void rep_io_sent(struct rep *r)
         /* A copy: the callback may send and so move the array. */
         struct rep_sent s = r->sent[i];
 
-        s.cb(s.req, s.status);
+        if (s.req != NULL) {
+            s.cb(s.req, s.status);
+        } else {
+            s.later(r, s.ctx);
+        }
     }
     r->n_sent = 0;
 }
@@ -234,11 +272,13 @@ void rep_io_init(struct rep *r)
 /* The core is being closed and ignores what it is told: give its memory back. */
 void rep_io_done(struct rep *r)
 {
+    rep_ship_stop(r);
+    r->env.close(r->env.ctx);
     rep_io_sent(r);
     while (r->appends != NULL) {
         struct rep_append *a = io_pop_append(r);
 
-        a->cb(a->req, 0);
+        io_run_append(r, a);
         free(a);
     }
     rep_io_sent(r);

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "raft/rep_core.h"
+#include "raft/rep_snap.h"
 
 uint64_t rep_now(const struct rep *r)
 {
@@ -43,6 +43,7 @@ static void rep_role_changed(struct rep *r)
     }
     if (r->raft.state != r->role_state || r->raft.current_term != r->role_term) {
         rep_member_role(r);
+        rep_ship_stop(r);
     }
     r->role_state = r->raft.state;
     r->role_term = r->raft.current_term;
@@ -95,6 +96,7 @@ static void rep_peers_changed(struct rep *r)
     }
     for (size_t i = 0; i < r->n_peers; i++) {
         if (conf_get(c, r->peers[i]->info.id) == NULL) {
+            rep_ship_drop(r, r->peers[i]);
             free(r->peers[i]);
             r->peers[i--] = r->peers[--r->n_peers];
         }
@@ -198,18 +200,20 @@ void rep_fail(struct rep *r, enum rep_req_kind kind, struct rep_req *req, void (
 
 static void rep_run_failure(struct rep_failure *f)
 {
+    const struct err *err = f->err.code == 0 ? NULL : &f->err;
+
     switch (f->kind) {
     case REQ_PROPOSE:
-        ((rep_propose_cb *)f->cb)(f->req, &f->err, 0, NULL, 0);
+        ((rep_propose_cb *)f->cb)(f->req, err, 0, NULL, 0);
         break;
     case REQ_READ:
-        ((rep_read_cb *)f->cb)(f->req, &f->err);
+        ((rep_read_cb *)f->cb)(f->req, err);
         break;
     case REQ_CALL:
-        ((rep_call_cb *)f->cb)(f->req, &f->err, NULL, 0);
+        ((rep_call_cb *)f->cb)(f->req, err, NULL, 0);
         break;
     case REQ_CHANGE:
-        ((rep_change_cb *)f->cb)(f->req, &f->err);
+        ((rep_change_cb *)f->cb)(f->req, err);
         break;
     }
     free(f);
@@ -241,6 +245,7 @@ static void rep_run_event(struct rep *r, struct rep_event *e)
         rep_propose_applied(r, e);
         break;
     case EVENT_FAIL:
+    case EVENT_CHANGED:
         rep_run_failure(e->failure);
         break;
     case EVENT_CALL:
@@ -280,6 +285,8 @@ void rep_step(struct rep *r)
         rep_propose_step(r);
         rep_forward_step(r);
         rep_read_step(r);
+        rep_member_step(r);
+        rep_spool_step(r);
         rep_pump_commit(r);
         wal_kick(r->wal);
     } while (!r->dead && rep_run_events(r) && !r->dead);
@@ -306,7 +313,6 @@ void rep_tick(struct rep *r)
     rep_forward_tick(r, now);
     rep_read_tick(r, now);
     rep_call_tick(r, now);
-    rep_member_tick(r, now);
     for (size_t i = 0; i < r->n_peers; i++) {
         rep_pump(r, r->peers[i]);
     }
@@ -336,6 +342,7 @@ void rep_link_down(struct rep *r, uint64_t id)
         p->up = false;
         rep_pump_reset(p);
     }
+    rep_ship_down(r, id);
     rep_forward_down(r, id);
     rep_read_down(r, id);
     rep_call_down(r, id);
@@ -405,6 +412,18 @@ void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data,
     case FRAME_CALL:
     case FRAME_REPLY:
         rep_call_frame(r, from, kind, data, len);
+        break;
+    case FRAME_SNAP_OFFER:
+        rep_spool_offer(r, from, data, len);
+        break;
+    case FRAME_SNAP_WANT:
+        rep_ship_want(r, from, data, len);
+        break;
+    case FRAME_SNAP_DATA:
+        rep_spool_data(r, from, data, len);
+        break;
+    case FRAME_SNAP_DONE:
+        rep_ship_over(r, from, data, len);
         break;
     default:
         break; /* a later release's; pings end in the transport */
