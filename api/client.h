@@ -30,7 +30,9 @@ struct api_config {
  *                                           cluster: UUID}}]
  * `path` NULL: $PICKETCONFIG, then the first of $KUBECONFIG, then ~/.picket/config, then
  * /etc/picket/admin.conf.  `context` NULL: current-context.
- * ERR_NOT_FOUND, ERR_INVALID (says line, what and why), ERR_DENIED (key file unreadable). */
+ * Host names are resolved here, once (blocking), unless there is an address map.
+ * ERR_NOT_FOUND, ERR_INVALID (says line, what and why), ERR_DENIED (key file unreadable),
+ * ERR_UNREACHABLE (no name of a server is known). */
 int api_config_load(const char *path, const char *context, struct api_config **ret,
                     struct err *err) ERR_USED;
 /* The same from parts: servers is comma-separated; files NULL for plain or unix sockets. */

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "api/client.h"
+#include "api/client_priv.h"
 #include "api/manifest.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -439,6 +439,9 @@ int api_config_load(const char *path, const char *context, struct api_config **r
         goto out;
     }
     rc = cfg_load_context(&f, context, cfg, err);
+    if (rc == 0 && api_config_resolve(cfg, err) != 0) {
+        rc = err_wrap(err, "%s", f.path);
+    }
     if (rc == 0) {
         *ret = cfg;
         cfg = NULL;

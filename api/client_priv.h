@@ -25,6 +25,9 @@ struct api_client {
     void *closed_ctx;
 };
 
+/* Replace host names by addresses, as far as they are known.  ERR_UNREACHABLE: none of them is. */
+int api_config_resolve(struct api_config *cfg, struct err *err) ERR_USED;
+
 /* Free it once everything of it is closed. */
 void api_client_maybe_free(struct api_client *c);
 

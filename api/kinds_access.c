@@ -8,13 +8,8 @@
 #include <string.h>
 
 /* clang-format off */
-static const struct field lock_spec[] = { FIELD_END };
-
-static const struct field lock_peer[] = {
-    { .name = "host", .type = F_STRING, .text = "The other end's host." },
-    { .name = "incarnation", .type = F_INT, .text = "Its incarnation." },
-    { .name = "token", .type = F_INT, .text = "Its token." },
-    { .name = "since", .type = F_STRING, .text = "Since when." },
+static const struct field lock_spec[] = {
+    { .name = "object", .type = F_STRING, .text = "What is locked: plural and name." },
     FIELD_END
 };
 
@@ -26,7 +21,9 @@ static const struct field lock_status[] = {
     { .name = "token", .type = F_INT, .text = "The fencing token of this acquisition." },
     { .name = "since", .type = F_STRING, .text = "Since when." },
     { .name = "reason", .type = F_STRING, .text = "Why it was taken." },
-    { .name = "peer", OBJECT_OF(lock_peer), .text = "The other end of a running migration." },
+    { .name = "peer", .type = F_STRING, .text = "The host at the other end of a running migration." },
+    { .name = "peerIncarnation", .type = F_INT, .text = "Its incarnation." },
+    { .name = "peerToken", .type = F_INT, .text = "Its token." },
     { .name = "quarantined", .type = F_BOOL, .text = "After a restore: nobody can take it until all hosts told what they run." },
     FIELD_END
 };
@@ -37,7 +34,7 @@ static const struct column lock_columns[] = {
     { .title = "Holder", .path = ".status.holder" },
     { .title = "Incarnation", .path = ".status.incarnation" },
     { .title = "Token", .path = ".status.token" },
-    { .title = "Peer", .path = ".status.peer.host" },
+    { .title = "Peer", .path = ".status.peer" },
     { .title = "Since", .path = "@since:.status.since" },
     { .title = "Reason", .path = ".status.reason", .wide = true },
     COLUMN_END

@@ -8,9 +8,10 @@ static const struct field rule_spec[] = {
       .text = "All on one host; each on another host; only on these hosts; not on these hosts." },
     { .name = "strength", ENUM_OF("Required", "Preferred"), .deflt = "\"Required\"",
       .text = "Required is never broken: a VM rather does not run. Preferred is broken when nothing else fits." },
-    { .name = "weight", .type = F_INT, .deflt = "100", .min = 1, .max = 1000, .text = "How much a preferred rule counts against other ones." },
+    { .name = "weight", .type = F_INT, .deflt = "100", .min = 1, .max = 100, .text = "How much a preferred rule counts against other ones." },
     { .name = "vms", LIST_OF(NAME_OF("VirtualMachine"), .text = "A VM."), .min = 1, .max = 1024, .text = "Which VMs. A rule has this or selector." },
     { .name = "selector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All VMs that have all these labels." },
+    { .name = "topologyKey", .type = F_STRING, .check = check_label_key, .text = "Together and Apart: hosts with the same value of this label, such as rack, count as one place; without it each host is one." },
     { .name = "hosts", LIST_OF(NAME_OF("Host"), .text = "A host."), .min = 1, .max = 256, .text = "OnHosts and NotOnHosts: which hosts. Such a rule has this or hostSelector." },
     { .name = "hostSelector", MAP_OF(.type = F_STRING, .check = check_label_value, .text = "The label's value."), .check = check_label_key, .min = 1, .max = 32, .text = "All hosts that have all these labels." },
     FIELD_END
@@ -74,6 +75,10 @@ static void rule_check_hosts(const json_t *obj, const char *type, struct problem
     size_t n = count_present(jget(obj, "spec"), names);
     bool wants = str_eq(type, "OnHosts") || str_eq(type, "NotOnHosts");
 
+    if (wants && jget(obj, "spec.topologyKey") != NULL) {
+        problem_add(ps, "FieldValueForbidden", "spec.topologyKey",
+                    "is for Together and Apart; this rule has type %s", type);
+    }
     if (wants && n == 0) {
         problem_add(ps, "FieldValueRequired", "spec.hosts", "%s needs hosts or hostSelector", type);
     } else if (!wants && n > 0) {

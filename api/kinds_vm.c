@@ -143,6 +143,13 @@ static const struct field vm_placement_status[] = {
     FIELD_END
 };
 
+static const struct field vm_halted[] = {
+    { .name = "generation", .type = F_INT, .text = "It stays down until metadata.generation is another one: change the object to start it." },
+    { .name = "reason", .type = F_STRING, .text = "Why, for programs." },
+    { .name = "message", .type = F_STRING, .text = "Why, for people." },
+    FIELD_END
+};
+
 static const struct field vm_status[] = {
     STATUS_FIELDS,
     { .name = "phase", ENUM_OF("Pending", "Starting", "Running", "Paused", "Stopping", "Stopped", "Migrating", "Failed", "Unknown"), .text = "Where it stands." },
@@ -152,6 +159,7 @@ static const struct field vm_status[] = {
     { .name = "token", .type = F_INT, .text = "The token of its lock." },
     { .name = "since", .type = F_STRING, .text = "Since when it is in this phase." },
     { .name = "restarts", .type = F_INT, .text = "How often it was restarted." },
+    { .name = "halted", OBJECT_OF(vm_halted), .text = "The guest shut itself down, or crashed too often." },
     { .name = "domid", .type = F_INT, .text = "Xen's number of the domain." },
     { .name = "console", .type = F_STRING, .text = "Where its console and its screen are." },
     { .name = "placement", OBJECT_OF(vm_placement_status), .text = "What placement decided and why." },

@@ -120,7 +120,8 @@ static void add_reason(struct buf *out, const json_t *obj)
 
     if (jget(obj, "metadata.deletionTimestamp") != NULL) {
         buf_add_str(out, "Deleting");
-    } else if (scheduled != NULL && !str_eq(jget_str(scheduled, "status", ""), "True")) {
+    } else if (scheduled != NULL && !str_eq(jget_str(scheduled, "status", ""), "True") &&
+               !str_eq(jget_str(scheduled, "reason", ""), "NotWanted")) {
         add_clean(out, jget_str(scheduled, "reason", ""));
     } else if (ready != NULL && !str_eq(jget_str(ready, "status", ""), "True")) {
         add_clean(out, jget_str(ready, "reason", ""));

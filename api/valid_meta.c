@@ -28,7 +28,7 @@ const struct field metadata_fields[] = {
     { .name = "creationTimestamp", .type = F_STRING, .text = "When it was made." },
     { .name = "deletionTimestamp", .type = F_STRING, .text = "When its deletion was asked for." },
     { .name = "deletionGracePeriodSeconds", .type = F_INT, .text = "Not used." },
-    { .name = "ownerReferences", .type = F_ANY, .text = "Not used." },
+    { .name = "ownerReferences", .type = F_ANY, .text = "The object that it was made for." },
     { .name = "managedFields", .type = F_ANY, .text = "Who applied which fields." },
     { .name = "selfLink", .type = F_STRING, .text = "Not used." },
     FIELD_END
