@@ -87,7 +87,7 @@ enum fence_class fence_class_of(enum fence_type t, const char *program, const ch
  */
 
 #define FENCE_OP_MAX_PARAMS 48U
-#define FENCE_OP_MAX_BYTES 16384U
+#define FENCE_OP_MAX_BYTES 32768U
 #define FENCE_MAX_PLUGS 16U
 #define FENCE_MAX_OUTLETS 64U
 
