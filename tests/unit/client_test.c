@@ -764,6 +764,9 @@ static void test_config_round_trip(void **state)
     free(none);
 }
 
+/* A label of 70 bytes cannot be a name: refused by the resolver itself, without asking anybody. */
+#define NO_NAME "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.net"
+
 /* What kubectl writes, with file names and one server. */
 static void test_config_kubeconfig(void **state)
 {
@@ -776,11 +779,15 @@ static void test_config_kubeconfig(void **state)
                "apiVersion: v1\nkind: Config\npreferences: {}\ncurrent-context: c\n"
                "clusters:\n"
                "- name: other\n  cluster: {server: https://other:1}\n"
+               "- name: s\n  cluster: {extensions: [{name: picket, extension: {servers: "
+               "'unix:/run/p, http://localhost:5'}}]}\n"
+               "- name: l\n  cluster: {server: 'http://" NO_NAME "'}\n"
                "- cluster:\n    certificate-authority: ca.crt\n    server: https://10.0.0.9/\n"
                "  name: k\n"
                "contexts:\n"
                "- context: {cluster: k, namespace: default, user: u}\n  name: c\n"
                "- context: {cluster: s}\n  name: sock\n"
+               "- context: {cluster: l}\n  name: lost\n"
                "users:\n"
                "- name: u\n  user: {client-certificate: u.crt, client-key: u.key}\n");
     if (api_config_load(path, NULL, &cfg, &err) != 0) {
@@ -790,6 +797,19 @@ static void test_config_kubeconfig(void **state)
     assert_null(cfg->cluster_id);
     assert_non_null(cfg->tls);
     api_config_free(cfg);
+    assert_int_equal(api_config_load(path, "sock", &cfg, &err), 0);
+    assert_string_equal(cfg->servers[0], "unix:/run/p");
+    assert_true(str_ends(cfg->servers[1], ":5")); /* "localhost" is in /etc/hosts */
+    assert_false(str_starts(cfg->servers[1], "localhost"));
+    assert_null(cfg->tls);
+    api_config_free(cfg);
+    assert_int_equal(api_config_load(path, "lost", &cfg, &err), ERR_UNREACHABLE);
+    assert_non_null(strstr(err.msg, NO_NAME));
+    assert_int_equal(setenv("PICKET_ADDRESS_MAP", "/some/map", 1), 0);
+    assert_int_equal(api_config_load(path, "lost", &cfg, &err), 0);
+    assert_string_equal(cfg->servers[0], NO_NAME ":80");
+    api_config_free(cfg);
+    assert_int_equal(unsetenv("PICKET_ADDRESS_MAP"), 0);
     free(path);
 }
 

@@ -427,6 +427,27 @@ static void test_refused_port(void **state)
     assert_int_equal(uv_loop_close(&w.loop), 0);
 }
 
+static void test_missing_socket(void **state)
+{
+    struct side side = { 0 };
+    struct stream_opts opts = { 0 };
+    char address[128];
+    uv_loop_t loop;
+    struct err err;
+
+    (void)state;
+    (void)snprintf(address, sizeof(address), "unix:%s/nobody", test_dir);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(stream_connect(&loop, address, &opts, &side_cbs, &side, &side.s, &err), 0);
+    assert_int_equal(stream_write(side.s, "x", 1, &err), 0); /* waits for the connection */
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(side.failed, 1);
+    assert_int_equal(side.closed, 1);
+    assert_int_equal(side.err.code, ERR_UNREACHABLE);
+    assert_non_null(strstr(side.err.msg, "nobody"));
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void back_pressure(struct tls_ctx *server_tls, struct tls_ctx *client_tls)
 {
     static uint8_t block[65536];
