@@ -393,6 +393,9 @@ static int supervise(const struct args *a)
     uv_loop_t loop;
 
     raise_limits();
+    if (a->ready_fd >= 0) {
+        (void)fcntl(a->ready_fd, F_SETFD, FD_CLOEXEC); /* not for the hosts */
+    }
     (void)unsetenv("PICKET_ADDRESS_MAP"); /* the supervisor itself stands outside */
     (void)signal(SIGPIPE, SIG_IGN);
     CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);

@@ -164,10 +164,12 @@ static int read_ready(int fd, const char *dir)
     size_t len = 0;
     ssize_t n;
 
-    while (len < sizeof(text) - 1 && (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0) {
+    text[0] = 0;
+    while (len < sizeof(text) - 1 && strchr(text, '\n') == NULL &&
+           (n = read(fd, text + len, sizeof(text) - 1 - len)) > 0) {
         len += (size_t)n;
+        text[len] = 0;
     }
-    text[len] = 0;
     if (str_eq(text, "ok\n")) {
         return CLI_OK;
     }
