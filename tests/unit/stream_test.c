@@ -636,10 +636,10 @@ int main(void)
         cmocka_unit_test(test_echo_unix),          cmocka_unit_test(test_echo_tls),
         cmocka_unit_test(test_tls_client_refuses), cmocka_unit_test(test_tls_server_refuses),
         cmocka_unit_test(test_plain_to_tls),       cmocka_unit_test(test_handshake_deadline),
-        cmocka_unit_test(test_refused_port),       cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_flush_close),        cmocka_unit_test(test_close_in_accept),
-        cmocka_unit_test(test_close_early),        cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_unix_stale),
+        cmocka_unit_test(test_refused_port),       cmocka_unit_test(test_missing_socket),
+        cmocka_unit_test(test_back_pressure),      cmocka_unit_test(test_flush_close),
+        cmocka_unit_test(test_close_in_accept),    cmocka_unit_test(test_close_early),
+        cmocka_unit_test(test_bad_addresses),      cmocka_unit_test(test_unix_stale),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
