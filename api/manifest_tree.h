@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -32,5 +33,7 @@ int yaml_read(const char *text, size_t len, const char *source, yaml_doc_cb *fn,
 /* A plain scalar by the core schema of YAML 1.2, without octal and hexadecimal numbers, infinities
  * and NaN: these are text.  NULL: a number that is too large. */
 json_t *yaml_plain(const char *s, size_t len);
+/* Is it spelled as a number? */
+bool yaml_is_number(const char *s, size_t len);
 
 #endif

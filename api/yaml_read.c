@@ -13,7 +13,6 @@
 #include "base/obj.h"
 #include "base/str.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,32 +40,6 @@ struct reader {
     size_t n_anchors;
     size_t copies; /* values copied by aliases in this document */
 };
-
-void mark_done(struct mark *m)
-{
-    for (size_t i = 0; i < m->n_kids; i++) {
-        mark_done(&m->kids[i]);
-    }
-    free(m->kids);
-    free(m->key);
-    memset(m, 0, sizeof(*m));
-}
-
-struct mark *mark_add(struct mark *m, const char *key, unsigned line, unsigned column)
-{
-    struct mark *kid;
-
-    if (m->n_kids == m->cap) {
-        m->cap = m->cap == 0 ? 4 : 2 * m->cap;
-        m->kids = mem_realloc(m->kids, m->cap * sizeof(*m->kids));
-    }
-    kid = &m->kids[m->n_kids++];
-    memset(kid, 0, sizeof(*kid));
-    kid->key = mem_strdup(key);
-    kid->line = line;
-    kid->column = column;
-    return kid;
-}
 
 static unsigned line_of(yaml_mark_t m)
 {
@@ -152,82 +125,7 @@ static int next_event(struct reader *r)
     return 0;
 }
 
-/* --- scalars -----------------------------------------------------------------------------------
- */
-
-static bool is_digits(const char *s, size_t n)
-{
-    return n > 0 && strspn(s, "0123456789") >= n;
-}
-
-/* [-+]?(0|[1-9][0-9]*): "012" is text, since half of the world reads it as ten. */
-static bool looks_int(const char *s, size_t len)
-{
-    size_t sign = len > 0 && (s[0] == '-' || s[0] == '+') ? 1 : 0;
-
-    return is_digits(s + sign, len - sign) && (s[sign] != '0' || len == sign + 1);
-}
-
-/* [-+]? digits [. digits] [e [-+] digits], with a dot or an exponent, digits on both sides of the
- * dot. */
-static bool looks_real(const char *s, size_t len)
-{
-    const char *p = s + (len > 0 && (s[0] == '-' || s[0] == '+') ? 1 : 0);
-    size_t n = strspn(p, "0123456789");
-    bool real = false;
-
-    if (n == 0 || (n > 1 && p[0] == '0')) {
-        return false;
-    }
-    p += n;
-    if (*p == '.') {
-        n = strspn(++p, "0123456789");
-        if (n == 0) {
-            return false;
-        }
-        p += n;
-        real = true;
-    }
-    if (*p == 'e' || *p == 'E') {
-        p += p[1] == '-' || p[1] == '+' ? 2 : 1;
-        n = strspn(p, "0123456789");
-        if (n == 0) {
-            return false;
-        }
-        p += n;
-        real = true;
-    }
-    return real && p == s + len;
-}
-
-json_t *yaml_plain(const char *s, size_t len)
-{
-    static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
-    static const char *const trues[] = { "true", "True", "TRUE", NULL };
-    static const char *const falses[] = { "false", "False", "FALSE", NULL };
-
-    for (size_t i = 0; nulls[i] != NULL; i++) {
-        if (str_eq(s, nulls[i])) {
-            return json_null();
-        }
-    }
-    for (size_t i = 0; trues[i] != NULL; i++) {
-        if (str_eq(s, trues[i]) || str_eq(s, falses[i])) {
-            return json_boolean(str_eq(s, trues[i]));
-        }
-    }
-    if (looks_int(s, len)) {
-        long long v;
-
-        errno = 0;
-        v = strtoll(s, NULL, 10);
-        return errno == 0 ? json_integer(v) : NULL;
-    }
-    if (looks_real(s, len)) {
-        return json_real(strtod(s, NULL)); /* NULL when it is infinite */
-    }
-    return json_stringn(s, len);
-}
+/* --- scalars ------------------------------------------------------------------------- */
 
 static int check_text(struct reader *r, const yaml_event_t *e)
 {
@@ -264,8 +162,7 @@ static int read_scalar(struct reader *r, json_t **ret)
     return 0;
 }
 
-/* --- anchors -----------------------------------------------------------------------------------
- */
+/* --- anchors ------------------------------------------------------------------------- */
 
 static void forget_anchors(struct reader *r)
 {
@@ -334,8 +231,7 @@ static int read_alias(struct reader *r, unsigned depth, json_t **ret)
     return fail_at(r, r->event.start_mark, "there is no anchor \"%.60s\" before this alias", name);
 }
 
-/* --- nodes -------------------------------------------------------------------------------------
- */
+/* --- nodes --------------------------------------------------------------------------- */
 
 static int read_node(struct reader *r, unsigned depth, struct mark *m, json_t **ret);
 
@@ -484,8 +380,7 @@ static int read_node(struct reader *r, unsigned depth, struct mark *m, json_t **
     return 0;
 }
 
-/* --- documents ---------------------------------------------------------------------------------
- */
+/* --- documents ----------------------------------------------------------------------- */
 
 static int read_doc(struct reader *r, yaml_doc_cb *fn, void *ctx)
 {

@@ -48,7 +48,8 @@ static void expect_none(const struct problems *ps, const char *where)
     }
 }
 
-/* The book's cluster loads, is valid, stays valid with its defaults, and defaults twice are the same. */
+/* The book's cluster loads, is valid, stays valid with its defaults, and defaults twice are the
+ * same. */
 static void book_cluster(void **state)
 {
     struct manifest *m = NULL;
@@ -114,21 +115,25 @@ static void references(void **state)
     json_t *obj;
 
     (void)state;
-    obj = one("{apiVersion: picket/v1, kind: VirtualMachine, metadata: {name: a}, spec: {memory: 1Gi, disks: "
-              "[{name: r, volume: v1}, {name: s, volumeGroup: g, size: 1Gi}], nics: [{bridge: br0}], placement: "
+    obj = one("{apiVersion: picket/v1, kind: VirtualMachine, metadata: {name: a}, spec: {memory: "
+              "1Gi, disks: "
+              "[{name: r, volume: v1}, {name: s, volumeGroup: g, size: 1Gi}], nics: [{bridge: "
+              "br0}], placement: "
               "{hosts: [n1]}, startAfter: [{vm: b}]}}");
     obj_refs(kind_of(obj), obj, on_ref, vm);
     for (size_t i = 0; vm[i].kind != NULL; i++) {
         assert_true(vm[i].seen);
     }
     json_decref(obj);
-    obj = one("{apiVersion: picket/v1, kind: FenceDevice, metadata: {name: a}, spec: {type: ApcSnmp, outlets: "
+    obj = one("{apiVersion: picket/v1, kind: FenceDevice, metadata: {name: a}, spec: {type: "
+              "ApcSnmp, outlets: "
               "{node.one: [1]}, communityRef: {secret: pdu, key: c}}}");
     obj_refs(kind_of(obj), obj, on_ref, fd);
     assert_true(fd[0].seen);
     assert_true(fd[1].seen);
     json_decref(obj);
-    obj = one("{apiVersion: picket/v1, kind: Migration, metadata: {name: a}, spec: {vm: x, target: Auto}}");
+    obj = one("{apiVersion: picket/v1, kind: Migration, metadata: {name: a}, spec: {vm: x, target: "
+              "Auto}}");
     json_object_del(json_object_get(obj, "spec"), "vm");
     obj_refs(kind_of(obj), obj, on_ref, &vm[5]); /* Auto is no host */
     json_decref(obj);
