@@ -278,6 +278,12 @@ static int take_dir(struct dev *d, const char *dir, struct err *err)
     }
     CHECK(str_copy(d->dir, sizeof(d->dir), real));
     free(real);
+    dev_path(d, path, "dev.json");
+    if (access(path, F_OK) != 0 && !is_empty_dir(d->dir)) {
+        return err_set(err, ERR_INVALID,
+                       "%s is neither empty nor a dev cluster: choose another --dir, or delete it",
+                       d->dir);
+    }
     dev_path(d, path, "devd.lock");
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock_fd < 0) {
@@ -299,11 +305,6 @@ static int prepare(struct dev *d, const struct args *a, struct err *err)
 
     if (rc != ERR_NOT_FOUND) {
         return rc;
-    }
-    if (!is_empty_dir(d->dir)) {
-        return err_set(err, ERR_INVALID,
-                       "%s is neither empty nor a dev cluster: choose another --dir, or delete it",
-                       d->dir);
     }
     if (voters > a->hosts) {
         return err_set(err, ERR_INVALID, "%u voters need as many hosts, there are %u", voters,

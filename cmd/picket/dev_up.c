@@ -2,6 +2,7 @@
 
 #include "cmd/picket/dev.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -157,6 +158,30 @@ static int make_dirs(const char *dir)
     return CLI_OK;
 }
 
+/* A folder of something else is left alone, without even a log in it. */
+static int check_dir(const char *dir)
+{
+    char mark[DEV_DIR_SIZE + 16];
+    const struct dirent *e;
+    bool foreign = false;
+    DIR *d;
+
+    (void)snprintf(mark, sizeof(mark), "%s/dev.json", dir);
+    d = access(mark, F_OK) == 0 ? NULL : opendir(dir);
+    while (d != NULL && !foreign && (e = readdir(d)) != NULL) {
+        foreign = e->d_name[0] != '.' && !str_starts(e->d_name, "devd.");
+    }
+    if (d != NULL) {
+        (void)closedir(d);
+    }
+    if (foreign) {
+        cli_say("picket dev up: %s is neither empty nor a dev cluster: choose another --dir, or "
+                "delete it",
+                dir);
+    }
+    return foreign ? CLI_ERROR : CLI_OK;
+}
+
 /* "ok" or why not; the end without a word means that it died. */
 static int read_ready(int fd, const char *dir)
 {
@@ -187,7 +212,8 @@ static int start_daemon(const struct up_args *a, char *exe, char *dir)
     int fds[2], rc;
     pid_t pid;
 
-    rc = make_dirs(dir);
+    rc = check_dir(dir);
+    rc = rc == CLI_OK ? make_dirs(dir) : rc;
     if (rc != CLI_OK) {
         return rc;
     }
