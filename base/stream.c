@@ -26,6 +26,7 @@ static _Thread_local uint8_t stream_read_buf[STREAM_READ_MAX];
 static _Thread_local uint8_t stream_plain_buf[STREAM_RECORD];
 
 static void stream_pump(struct stream *s);
+static void stream_start_reading(struct stream *s);
 
 /* --- life and death --- */
 
@@ -117,6 +118,16 @@ void stream_close_now(struct stream *s)
     uv_close((uv_handle_t *)&s->idle, stream_handle_closed);
 }
 
+/* Send what is queued, then say goodbye and linger (stream_shutdown). */
+static void stream_begin_flush(struct stream *s)
+{
+    s->state = STREAM_FLUSHING;
+    s->flush_seen = stream_queued(s);
+    stream_start_reading(s); /* to notice the end; bytes are dropped */
+    CHECK(uv_timer_start(&s->timer, stream_timer_cb, STREAM_FLUSH_MS, STREAM_FLUSH_MS) == 0);
+    stream_kick(s);
+}
+
 void stream_broke(struct stream *s, const struct err *err)
 {
     switch (s->state) {
@@ -124,7 +135,10 @@ void stream_broke(struct stream *s, const struct err *err)
     case STREAM_HANDSHAKE:
         if (s->listener != NULL) {
             listener_handshake_done(s, err);
-        } else if (s->cbs.on_open != NULL) {
+            stream_begin_flush(s); /* the peer shall read the alert that says why */
+            return;
+        }
+        if (s->cbs.on_open != NULL) {
             s->cbs.on_open(s, err);
         }
         stream_close_now(s);
@@ -434,11 +448,7 @@ void stream_close(struct stream *s, bool flush)
     if (s->state != STREAM_OPEN) {
         return; /* under way */
     }
-    s->state = STREAM_FLUSHING;
-    s->flush_seen = stream_queued(s);
-    stream_start_reading(s); /* to notice the end; bytes are dropped */
-    CHECK(uv_timer_start(&s->timer, stream_timer_cb, STREAM_FLUSH_MS, STREAM_FLUSH_MS) == 0);
-    stream_kick(s);
+    stream_begin_flush(s);
 }
 
 void stream_pause(struct stream *s, bool paused)
