@@ -559,6 +559,36 @@ bool vmx_looked(const struct vmx *x)
     return x->looked;
 }
 
+size_t vmx_wants(struct vmx *x)
+{
+    const char *vm;
+    size_t n = 0;
+    void *v;
+
+    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
+        const struct vmx_item *it = v;
+
+        n += it->want.vm.exists && it->want.vm.assign == VM_ASSIGN_HERE &&
+             it->want.vm.run != VM_RUN_STOPPED && it->rec.plan.latch == VM_LATCH_NONE;
+    }
+    return n;
+}
+
+bool vmx_busy(const struct vmx *x)
+{
+    const char *vm;
+    void *v;
+
+    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
+        enum vmx_wait w = ((const struct vmx_item *)v)->wait;
+
+        if (w == VMX_JOB || w == VMX_CALL) {
+            return true;
+        }
+    }
+    return x->sweeping;
+}
+
 bool vmx_idle(const struct vmx *x)
 {
     const char *vm;

@@ -106,6 +106,10 @@ bool vmx_looked(const struct vmx *x); /* a full enumeration has succeeded */
 size_t vmx_locks_held(const struct vmx *x);
 /* Locks held or perhaps held: nothing may be unguarded while this is not 0. */
 size_t vmx_locks_unclear(const struct vmx *x);
+/* Virtual machines that are to run here, whether or not they do. */
+size_t vmx_wants(struct vmx *x);
+/* A job or a call is under way: locks may be about to become ours. */
+bool vmx_busy(const struct vmx *x);
 bool vmx_idle(const struct vmx *x); /* no item is busy or due */
 /* Token of a lock that we hold, 0: not held. */
 uint64_t vmx_token(const struct vmx *x, const char *lock);

@@ -179,9 +179,9 @@ void vm_plan_format(const struct vm_env *env, const struct vm_plan *p, struct bu
         buf_add_byte(out, '\n');
     }
     if (p->report.state != NULL) {
-        buf_printf(out, "report %s reason=%s%s%s%s\n", p->report.state, p->report.reason,
-                   p->report.active ? " active" : "", p->report.message[0] != '\0' ? " # " : "",
-                   p->report.message);
+        buf_printf(out, "report %s reason=%s%s%s%s%s\n", p->report.state, p->report.reason,
+                   p->report.active ? " active" : "", p->report.halted ? " halted" : "",
+                   p->report.message[0] != '\0' ? " # " : "", p->report.message);
     }
     if (p->done) {
         buf_add_str(out, "done\n");

@@ -177,6 +177,7 @@ struct vm_report {
     const char *reason;
     const char *message;
     bool active; /* a domain exists here, or may */
+    bool halted; /* it ended by itself and shall stay so for this generation, on every host */
 };
 
 #define VM_PLAN_ACTS_MAX 4

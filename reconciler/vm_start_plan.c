@@ -267,13 +267,18 @@ static void off_report(struct vmp *c)
 
     switch (c->next->latch) {
     case VM_LATCH_POWEROFF:
+        c->p->report.halted = true;
         vmp_report(c, "Stopped", "GuestPoweroff",
                    "the guest powered itself off and stays off (ha.onGuestPoweroff: Stop); set "
                    "spec.runPolicy to Stopped and to Running again to start it");
         return;
     case VM_LATCH_GAVE_UP:
+        /* Too many restarts: another host may try.  onCrash: Stop: none may. */
+        c->p->report.halted = c->want->on_crash != VM_CRASH_RESTART;
         vmp_report(c, "Crashed",
-                   c->next->why == VM_WHY_START_FAILED ? "StartFailed" : "RestartLimit",
+                   c->next->why == VM_WHY_START_FAILED ? "StartFailed"
+                   : c->p->report.halted               ? vm_why_name(c->next->why)
+                                                       : "RestartLimit",
                    c->have->last_error != NULL
                        ? c->have->last_error
                        : "it ended too often on this host (ha.restartLimit, ha.onCrash)");

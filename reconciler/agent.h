@@ -1,0 +1,46 @@
+#ifndef RECONCILER_AGENT_H
+#define RECONCILER_AGENT_H
+
+/* The agent of one host: registers it, keeps its lease, and makes what runs here equal to what
+ * should.
+ *
+ * Order of a start, each step repeated until it succeeds: look at what runs; read the registration;
+ * register; first acknowledged renewal; read the locks; report the inventory; then watch and
+ * reconcile.  Nothing is started, stopped or released before the look, and nothing new begins
+ * before the wish is known.  Stopping an agent touches no guest (P8).
+ * Everything on the loop's thread, but for the renewer (renew.h).
+ */
+
+#include <uv.h>
+
+#include "reconciler/drv.h"
+
+struct agent;
+
+struct agent_opts {
+    const char *name; /* of the host */
+    const char *data; /* folder for what must survive; exists */
+    const char *const *endpoints;
+    size_t n_endpoints;
+    const char *tls_cert, *tls_key, *tls_ca; /* NULL: plain (tests) */
+    const char *watchdog;                    /* socket of picket-watchdog, NULL: none */
+    const char *boot_id;
+    const char *hardware_id;
+    uint32_t watchdog_timeout_ms; /* W wanted; 0: from the cluster's timing */
+    bool dev;                     /* timing defaults of `picket dev` */
+    /* The host must be reset: this boot can never be part of the cluster again (safety.md 1). */
+    void (*on_reset)(void *ctx, const char *why);
+    void *ctx;
+};
+
+/* The driver is the agent's from now on (agent_stop closes it).  ERR_INVALID, ERR_SYS: data folder;
+ * on failure the driver stays the caller's. */
+int agent_start(uv_loop_t *loop, const struct agent_opts *opts, struct drv *drv, struct agent **ret,
+                struct err *err) ERR_USED;
+/* Let go of everything and free; guests, locks and the watchdog's deadline stay. */
+void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx);
+
+/* For tests and the status: the step it is in ("Running" when it reconciles). */
+const char *agent_phase(const struct agent *a);
+
+#endif

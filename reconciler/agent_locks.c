@@ -1,0 +1,307 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "reconciler/agent_priv.h"
+
+/* What the executor needs from the outside: time, lease, locks, durable intents. */
+
+/* --- the environment ---------------------------------------------------------------------------
+ */
+
+bool agent_freeze(const struct agent *a)
+{
+    struct renew_view v;
+
+    /* The policy in force is the one of the terms, not the one just written into the Cluster. */
+    renew_view(a->renew, &v);
+    return v.has_terms ? v.terms.freeze : a->seen.freeze;
+}
+
+static void lease_env(struct agent *a, struct vm_env *e)
+{
+    struct renew_view v;
+    uint32_t lease;
+
+    renew_view(a->renew, &v);
+    lease = v.lease_ms != 0 ? v.lease_ms : a->seen.lease_ms;
+    e->inc = v.state == RENEW_LIVE   ? VM_INC_LIVE
+             : v.state == RENEW_LOST ? VM_INC_LOST
+                                     : VM_INC_UNKNOWN;
+    e->lease_until_ms = v.lease_until_ms;
+    e->lease_half_ms = v.half_ms;
+    if (v.lease_until_ms == 0) {
+        /* A former process may have had a lease; its end is not known, so it counts from our start,
+         * or ends where picket-watchdog says. */
+        e->lease_until_ms = a->started_ms + lease;
+        e->lease_half_ms = a->started_ms + lease / 2;
+        if (v.wd.armed && v.wd.deadline_ms < e->lease_until_ms) {
+            e->lease_until_ms = v.wd.deadline_ms;
+        }
+    }
+    e->margin_ms = lease / 4;
+    e->destroy_ms = lease / 6;
+    e->effect_ms = lease / 3;
+    e->token_max_age_ms = lease;
+    e->step_ms = lease / 2;
+    e->obs_max_age_ms = 5000;
+}
+
+void agent_env(void *ctx, struct vm_env *ret)
+{
+    struct agent *a;
+
+    OBJ_FROM(a, ctx, AGENT_MAGIC);
+    ret->now_ms = clock_now_ms();
+    ret->incarnation = a->incarnation;
+    if (a->renew == NULL) {
+        return; /* stopping */
+    }
+    lease_env(a, ret);
+    ret->stop_on_loss = !agent_freeze(a);
+    ret->synced = a->phase == AGENT_RUN && agent_synced(a) && !a->source_old;
+    ret->guarded = agent_guarded(a, &ret->guard_why);
+}
+
+static uint64_t env_now(void *ctx)
+{
+    (void)ctx;
+    return clock_now_ms();
+}
+
+static void env_wake(void *ctx)
+{
+    agent_wake(ctx);
+}
+
+static int env_save(void *ctx, const struct intent *i, struct err *err)
+{
+    struct agent *a;
+
+    OBJ_FROM(a, ctx, AGENT_MAGIC);
+    return intent_save(a->intents, a->boot_id, i, err);
+}
+
+static void env_forget(void *ctx, const char *vm)
+{
+    struct agent *a;
+    struct err err;
+
+    OBJ_FROM(a, ctx, AGENT_MAGIC);
+    if (intent_remove(a->intents, vm, &err) != 0) {
+        lg_warn("agent", "vm=%s err=\"%s\"", vm, err.msg);
+    }
+}
+
+/* --- calls -------------------------------------------------------------------------------------
+ */
+
+struct lock_call {
+    struct agent *a;
+    vmx_acquired_cb *acquired;
+    vmx_released_cb *released;
+    vmx_read_cb *read;
+    void *data;
+    /* reading */
+    struct vmx_lock_info *infos;
+    char **names, **hosts;
+    size_t n, open;
+    bool failed;
+    struct err err;
+};
+
+/* Whatever leaves open whether the command was applied is unknown; only a definite refusal is not.
+ */
+static const struct err *outcome(const struct err *err, struct err *copy)
+{
+    if (err != NULL &&
+        (err->code == ERR_TIMEOUT || err->code == ERR_CANCELED || err->code == ERR_SYS) &&
+        str_eq(err->origin, "http")) {
+        *copy = *err;
+        copy->code = ERR_UNKNOWN_OUTCOME;
+        return copy;
+    }
+    return err;
+}
+
+static void on_acquired(void *data, const struct err *err, json_t *j)
+{
+    struct lock_call *c = data;
+    const json_t *tokens = jget(j, "tokens");
+    uint64_t values[256]; /* CMD_MAX_LOCKS */
+    struct err copy;
+    size_t n = json_array_size(tokens);
+
+    for (size_t i = 0; i < n && i < ARRAY_LEN(values); i++) {
+        values[i] = (uint64_t)json_integer_value(json_array_get(tokens, i));
+    }
+    c->acquired(c->data, outcome(err, &copy), values, n < ARRAY_LEN(values) ? n : 0);
+    agent_wake(c->a);
+    free(c);
+}
+
+static void env_acquire(void *ctx, const struct vmx_lock_ref *refs, size_t n, const char *reason,
+                        vmx_acquired_cb *cb, void *data)
+{
+    struct lock_call *c = OBJ_NEW(struct lock_call);
+    json_t *locks = json_array();
+    json_t *body;
+
+    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
+    c->acquired = cb;
+    c->data = data;
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(
+            locks, json_pack("{s:s, s:s}", "lock", refs[i].lock, "uid", refs[i].uid));
+    }
+    body = agent_body(c->a);
+    (void)json_object_set_new(body, "reason", json_string(reason));
+    (void)json_object_set_new(body, "locks", locks);
+    /* Again is harmless: it gives newer tokens. */
+    (void)agent_post(c->a, "acquire", body, true, 5000, on_acquired, c);
+}
+
+static void on_released(void *data, const struct err *err, json_t *j)
+{
+    struct lock_call *c = data;
+    struct err copy;
+
+    (void)j;
+    c->released(c->data, outcome(err, &copy));
+    agent_wake(c->a);
+    free(c);
+}
+
+static void env_release(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_released_cb *cb,
+                        void *data)
+{
+    struct lock_call *c = OBJ_NEW(struct lock_call);
+    json_t *locks = json_array();
+    json_t *body;
+
+    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
+    c->released = cb;
+    c->data = data;
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(locks, json_pack("{s:s, s:I}", "lock", refs[i].lock, "token",
+                                                     (json_int_t)refs[i].token));
+    }
+    body = agent_body(c->a);
+    (void)json_object_set_new(body, "locks", locks);
+    (void)agent_post(c->a, "release", body, false, 5000, on_released, c);
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+/* A Lock object as information; strings point into it. */
+static struct vmx_lock_info info_of(const json_t *o)
+{
+    return (struct vmx_lock_info){
+        .lock = jget_str(o, "status.object", jget_str(o, "spec.object", "")),
+        .incarnation = (uint64_t)jget_int(o, "status.incarnation", 0),
+        .token = (uint64_t)jget_int(o, "status.token", 0),
+        .host = jget_str(o, "status.holder", ""),
+        .quarantined = jget_bool(o, "status.quarantined", false),
+    };
+}
+
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms)
+{
+    size_t n = json_array_size(list);
+    struct vmx_lock_info *infos = mem_alloc((n + 1) * sizeof(*infos));
+    size_t k = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        infos[k] = info_of(json_array_get(list, i));
+        k += strchr(infos[k].lock, '/') != NULL;
+    }
+    vmx_locks(a->vmx, infos, k, sent_ms);
+    free(infos);
+}
+
+struct read_one {
+    struct lock_call *c;
+    size_t index;
+};
+
+static void read_end(struct lock_call *c)
+{
+    if (--c->open > 0) {
+        return;
+    }
+    c->read(c->data, c->failed ? &c->err : NULL, c->infos, c->failed ? 0 : c->n);
+    agent_wake(c->a);
+    for (size_t i = 0; i < c->n; i++) {
+        free(c->names[i]);
+        free(c->hosts[i]);
+    }
+    free(c->names);
+    free(c->hosts);
+    free(c->infos);
+    free(c);
+}
+
+static void on_read(void *data, const struct err *err, json_t *j)
+{
+    struct read_one *r = data;
+    struct lock_call *c = r->c;
+    struct vmx_lock_info *info = &c->infos[r->index];
+
+    if (err != NULL && err->code != ERR_NOT_FOUND) {
+        c->failed = true;
+        c->err = *err;
+    } else if (err == NULL) {
+        *info = info_of(j);
+        c->hosts[r->index] = mem_strdup(info->host);
+        info->host = c->hosts[r->index];
+    }
+    info->lock = c->names[r->index];
+    free(r);
+    read_end(c);
+}
+
+static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_read_cb *cb,
+                     void *data)
+{
+    struct lock_call *c = OBJ_NEW(struct lock_call);
+
+    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
+    c->read = cb;
+    c->data = data;
+    c->n = n;
+    c->open = n;
+    c->infos = mem_alloc(n * sizeof(*c->infos));
+    c->names = mem_alloc(n * sizeof(*c->names));
+    c->hosts = mem_alloc(n * sizeof(*c->hosts));
+    for (size_t i = 0; i < n; i++) {
+        struct read_one *r = OBJ_NEW(struct read_one);
+        char *object = mem_strdup(refs[i].lock);
+        char *slash = strchr(object, '/');
+
+        c->names[i] = mem_strdup(refs[i].lock);
+        c->infos[i].host = "";
+        r->c = c;
+        r->index = i;
+        CHECK(slash != NULL);
+        *slash = '.'; /* "volumes.lvvm1" is the name of the Lock */
+        (void)api_get(c->a->api, "locks", object, on_read, r);
+        free(object);
+    }
+}
+
+const struct vmx_ops agent_vmx_ops = {
+    .now_ms = env_now,
+    .env = agent_env,
+    .acquire = env_acquire,
+    .release = env_release,
+    .read_locks = env_read,
+    .save = env_save,
+    .forget = env_forget,
+    .report = agent_report_vm,
+    .wake = env_wake,
+};

@@ -1,0 +1,188 @@
+#ifndef RECONCILER_AGENT_PRIV_H
+#define RECONCILER_AGENT_PRIV_H
+
+/* Shared by the files of the agent (agent*.c) only. */
+
+#include "api/client.h"
+#include "base/map.h"
+#include "fence/timing.h"
+#include "reconciler/agent.h"
+#include "reconciler/exec.h"
+#include "reconciler/renew.h"
+
+#define AGENT_MAGIC 0x6167656eU
+#define AGENT_CACHES_MAX 16
+
+enum agent_phase {
+    AGENT_LOOK = 0,
+    AGENT_READ,      /* GET registration */
+    AGENT_REGISTER,  /* POST register */
+    AGENT_LEASE,     /* waiting for the first acknowledgement */
+    AGENT_LOCKS,     /* GET locks */
+    AGENT_INVENTORY, /* POST report, full */
+    AGENT_RUN,
+    AGENT_REFUSED, /* this boot is burned: waiting to be reset */
+};
+
+/* A copy of one kind's objects. */
+struct agent_cache {
+    struct agent *a;
+    const char *plural;
+    bool apply;         /* the driver puts these into effect (DRV_APPLY) */
+    struct map objects; /* name -> struct agent_obj, owned */
+    struct api_watch *watch;
+    uint64_t round; /* of the list under way */
+    bool synced;
+};
+
+struct agent_obj {
+    json_t *json;
+    uint64_t round;
+    bool to_apply;
+};
+
+enum agent_guard {
+    GUARD_OFF = 0,
+    GUARD_ARMING,
+    GUARD_CONFIRMING,
+    GUARD_ON,
+    GUARD_UNGUARDING,
+    GUARD_DISARMING
+};
+
+/* What survives a restart (DATA/seen.json). */
+struct agent_seen {
+    char cluster[40];
+    uint64_t epoch;
+    uint64_t revision;
+    uint32_t lease_ms; /* last terms, for the time before the first acknowledgement */
+    bool freeze;
+};
+
+struct agent {
+    unsigned magic;
+    uv_loop_t *loop;
+    /* options, copied */
+    char *name, *data, *intents, *boot_id, *hardware_id, *watchdog;
+    uint32_t watchdog_timeout_ms;
+    bool dev;
+    void (*on_reset)(void *ctx, const char *why);
+    void *ctx;
+    /* parts */
+    struct drv *drv;
+    struct vmx *vmx;
+    struct renew *renew;
+    struct api_client *api;
+    struct timing timing;
+    struct agent_cache caches[AGENT_CACHES_MAX];
+    size_t n_caches;
+    /* life cycle */
+    enum agent_phase phase;
+    uint64_t started_ms;
+    uv_timer_t step_timer; /* repeats a step that failed */
+    uint32_t step_failures;
+    struct http_call *step_call;
+    char nonce[37];
+    char *step_error; /* of the step under way, for the log */
+    uint64_t incarnation, epoch, expected;
+    uint64_t sent_ms; /* of the list of locks */
+    struct agent_seen seen;
+    uint64_t seen_saved_ms;
+    bool source_old; /* what we read is behind what we saw */
+    uint64_t lost_read_ms;
+    /* execution */
+    uv_timer_t run_timer;
+    uv_async_t async; /* the renewer changed something */
+    bool in_run;
+    /* guard */
+    enum agent_guard guard;
+    struct http_call *guard_call;
+    uint64_t guard_retry_ms;
+    uint64_t idle_since_ms;
+    struct renew_terms confirmed; /* terms that we confirmed last */
+    bool has_confirmed;
+    char guard_why[256];
+    /* reports */
+    struct map reports; /* "plural/name" -> struct agent_report, owned */
+    uv_timer_t report_timer;
+    struct http_call *report_call;
+    bool report_full;
+    uint32_t report_failures;
+    /* status */
+    uv_timer_t tick; /* once a second */
+    struct drv_job capacity_job;
+    bool capacity_busy;
+    struct drv_capacity capacity;
+    char *hypervisor;
+    bool has_capacity;
+    uint64_t capacity_ms;
+    json_t *status_sent;
+    struct http_call *status_call;
+    uint64_t status_retry_ms;
+    uint64_t margins_ms;
+    /* objects of the host */
+    struct drv_job apply_job;
+    bool apply_busy;
+    char *apply_plural, *apply_name;
+    json_t *apply_object;
+    size_t apply_pending;
+    /* stopping */
+    bool stopping;
+    unsigned closing;
+    void (*on_stopped)(void *ctx);
+    void *on_stopped_ctx;
+};
+
+/* agent.c */
+void agent_wake(struct agent *a);
+uint64_t agent_jitter(const struct agent *a, uint32_t failures);
+
+/* agent_boot.c: the steps of a start */
+void agent_boot_step(struct agent *a);
+void agent_boot_again(struct agent *a, const char *why); /* from reading the registration on */
+void agent_boot_lost(struct agent *a, uint64_t now);     /* while the lease is lost: fenced yet? */
+void agent_boot_looked(struct agent *a);
+void agent_boot_leased(struct agent *a);
+void agent_boot_inventoried(struct agent *a);
+
+/* agent_seen.c */
+void agent_seen_load(struct agent *a);
+void agent_seen_save(struct agent *a, bool now);
+
+/* agent_watch.c */
+void agent_watch_start(struct agent *a);
+void agent_watch_stop(struct agent *a);
+const json_t *agent_object(void *ctx, const char *plural, const char *name);
+bool agent_synced(const struct agent *a);
+void agent_apply_next(struct agent *a);
+
+/* agent_locks.c: the executor's calls of the API */
+extern const struct vmx_ops agent_vmx_ops;
+void agent_env(void *ctx, struct vm_env *ret);
+bool agent_freeze(const struct agent *a);
+int agent_read_all_locks(struct agent *a);
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms);
+
+/* agent_guard.c */
+void agent_guard_step(struct agent *a);
+bool agent_guarded(struct agent *a, const char **ret_why);
+void agent_guard_forget(struct agent *a);
+void agent_own_terms(struct agent *a, struct renew_terms *ret);
+
+/* agent_report.c */
+void agent_report_vm(void *ctx, const struct vmx_report *r);
+void agent_report_put(struct agent *a, const char *plural, const char *name, json_t *item);
+void agent_report_volumes(struct agent *a);
+/* What is being said now; for (size_t i = 0; (r = agent_report_next(a, &i, &key)) != NULL;) */
+const json_t *agent_report_next(const struct agent *a, size_t *pos, const char **ret_key);
+void agent_report_send_full(struct agent *a);
+void agent_report_done(struct agent *a);   /* frees */
+json_t *agent_body(const struct agent *a); /* {incarnation, epoch} */
+struct http_call *agent_post(struct agent *a, const char *op, json_t *body, bool repeatable,
+                             uint64_t timeout_ms, api_cb *cb, void *data);
+
+/* agent_status.c */
+void agent_status_tick(struct agent *a);
+void agent_status_capacity(struct agent *a);
+
+#endif
