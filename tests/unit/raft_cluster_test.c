@@ -695,7 +695,7 @@ static void membership(void **state)
 
 /* --- certificates --- */
 
-static struct tls_ctx *tls[3], **tls_list = tls;
+static struct tls_ctx *tls[N_MAX], **tls_list = tls;
 static struct tls_ctx **no_tls;
 static char pki_dir[64];
 
