@@ -50,6 +50,17 @@ static int read_host(struct cli *c, const char *name, json_t **ret)
     return CLI_OK;
 }
 
+/* Nothing can be fenced or confirmed off that never was there.  CLI_CONFLICT after a message. */
+static int check_registered(struct cli *c, const json_t *host)
+{
+    if (jget_int(host, "status.incarnation", 0) > 0) {
+        return CLI_OK;
+    }
+    cli_say("picket %s: %s has never registered, so it holds nothing", c->verb, obj_name(host));
+    cli_say("  Start picket-agent there; `picket why host %s` tells more.", obj_name(host));
+    return CLI_CONFLICT;
+}
+
 /* ---- fence ---- */
 
 struct fence_args {
@@ -128,6 +139,11 @@ static int fence_go(struct cli *c, const char *name, const struct fence_args *a)
     int rc = read_host(c, name, &host);
 
     if (rc != CLI_OK) {
+        return rc;
+    }
+    rc = check_registered(c, host);
+    if (rc != CLI_OK) {
+        json_decref(host);
         return rc;
     }
     (void)snprintf(question, sizeof(question), "Fence %s?", name);
@@ -223,6 +239,11 @@ static int check_incarnation(struct cli *c, const char *name, const struct confi
         return rc;
     }
     now = jget_int(host, "status.incarnation", 0);
+    rc = check_registered(c, host);
+    if (rc != CLI_OK) {
+        json_decref(host);
+        return rc;
+    }
     if (a->incarnation == 0) {
         cli_say("picket confirm-off: which incarnation? %s is now incarnation %" PRId64 " (%s):",
                 name, now, jget_str(host, "status.incarnationState", "None"));
@@ -230,7 +251,7 @@ static int check_incarnation(struct cli *c, const char *name, const struct confi
         rc = CLI_USAGE;
     } else if ((int64_t)a->incarnation != now) {
         cli_say("picket confirm-off: %s is incarnation %" PRId64 " now, not %" PRIu64
-                ": it was started again since, look at it once more",
+                ": look at it once more, it may have been started again",
                 name, now, a->incarnation);
         rc = CLI_CONFLICT;
     }

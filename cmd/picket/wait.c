@@ -240,8 +240,9 @@ static int wait_ref(struct cli *c, const struct cli_ref *ref, const struct wait_
     }
     rc = cli_wait(c, &w);
     if (rc == CLI_OK) {
-        (void)printf("%s%s%s condition met\n", ref->kind->singular, ref->name != NULL ? "/" : "",
-                     ref->name != NULL ? ref->name : "");
+        (void)printf("%s%s%s condition met\n",
+                     ref->name != NULL ? ref->kind->singular : ref->kind->plural,
+                     ref->name != NULL ? "/" : "", ref->name != NULL ? ref->name : "");
     } else {
         cli_say("picket wait: timed out waiting for %s%s%s: %s", ref->kind->singular,
                 ref->name != NULL ? "/" : "", ref->name != NULL ? ref->name : "",

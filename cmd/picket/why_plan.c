@@ -37,7 +37,11 @@ static const struct {
     { "ClusterPaused", "The cluster is in maintenance: set Cluster.spec.paused to false." },
     { "LeaseLost", "Its agent does not renew the lease: is the host up, is its network, are "
                    "picket-agent and a picketd running?" },
-    { "NotRegistered", "No agent has registered for this host yet: start picket-agent there." },
+    { "NeverRegistered", "Start picket-agent on that host; its log there says why it cannot "
+                         "register." },
+    { "NotReady", "`picket why host HOST` tells for each of these hosts why it is not ready." },
+    { "NotProbed", "It is asked at its next probe (spec.probeInterval), once a host's fencing "
+                   "levels name it." },
     { "NoFencing", "No fence device can prove that it is off: look at the host, and when it is "
                    "really off, `picket confirm-off {}`." },
     { "FencedHold",
@@ -255,7 +259,11 @@ static void print_advice(const struct why_in *in, struct buf *out)
         n++;
     }
     if (waiting) {
-        advise_once(in, seen, jget_str(in->obj, "status.placement.reason", ""), out, &n);
+        const char *reason = jget_str(in->obj, "status.placement.reason", "");
+        bool wanted = str_eq(jget_str(in->obj, "spec.runPolicy", "Running"), "Running");
+
+        /* What waits for something missing counts as not wanted by placement. */
+        advise_once(in, seen, wanted && str_eq(reason, "NotWanted") ? "" : reason, out, &n);
     }
     for (size_t i = 0; i < json_array_size(conds); i++) {
         if (is_bad(json_array_get(conds, i))) {
@@ -265,7 +273,8 @@ static void print_advice(const struct why_in *in, struct buf *out)
     for (size_t i = 0; waiting && i < json_array_size(rejected); i++) {
         const char *reason = jget_str(json_array_get(rejected, i), "reason", "");
 
-        if (str_starts(reason, "NotEnough") || str_eq(reason, "StartFailed")) {
+        if (str_starts(reason, "NotEnough") || str_eq(reason, "StartFailed") ||
+            str_eq(reason, "NotReady")) {
             advise_once(in, seen, reason, out, &n);
         }
     }
