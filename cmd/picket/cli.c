@@ -299,37 +299,46 @@ static void on_warning(void *ctx, const char *text)
 }
 
 /* --server overrides the servers of the configuration and keeps its identity. */
-static void override_servers(struct cli *c, struct api_config *cfg, char **one)
+static void override_servers(struct cli *c)
 {
-    *cfg = *c->cfg;
-    if (c->server != NULL) {
-        const char *s = c->server;
+    const char *s = c->server;
 
-        s = str_starts(s, "https://") ? s + 8 : s;
-        one[0] = mem_strdup(s);
-        cfg->servers = one;
-        cfg->n_servers = 1;
+    if (s == NULL) {
+        return;
     }
+    for (size_t i = 0; i < c->cfg->n_servers; i++) {
+        free(c->cfg->servers[i]);
+    }
+    c->cfg->servers = mem_realloc(c->cfg->servers, sizeof(c->cfg->servers[0]));
+    c->cfg->servers[0] = mem_strdup(str_starts(s, "https://") ? s + 8 : s);
+    c->cfg->n_servers = 1;
 }
 
-int cli_connect(struct cli *c)
+int cli_prepare(struct cli *c)
 {
-    struct api_config cfg;
-    struct err err = { 0 };
-    char *one[1] = { NULL };
     int rc = cli_configure(c);
 
     if (rc != CLI_OK) {
         return rc;
     }
+    override_servers(c);
     if (!c->loop_ready) {
         CHECK(uv_loop_init(&c->loop) == 0);
         c->loop_ready = true;
     }
-    override_servers(c, &cfg, one);
-    rc = api_client_new(&c->loop, &cfg, &c->client, &err);
-    free(one[0]);
-    if (rc != 0) {
+    return CLI_OK;
+}
+
+int cli_connect(struct cli *c)
+{
+    struct err err = { 0 };
+    int rc = cli_prepare(c);
+
+    if (rc != CLI_OK) {
+        return rc;
+    }
+    cli_pick_server(c);
+    if (api_client_new(&c->loop, c->cfg, &c->client, &err) != 0) {
         return cli_fail(c, &err);
     }
     if (!c->quiet_connect) {

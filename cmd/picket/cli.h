@@ -80,8 +80,16 @@ void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* std
 
 /* Load the configuration and make the client; CLI_OK or an exit code after a message. */
 int cli_connect(struct cli *c);
-/* The configuration alone. */
+/* The configuration alone; and with the loop and --server. */
 int cli_configure(struct cli *c);
+int cli_prepare(struct cli *c);
+/* Put a member that knows a leader first, so that one that is silent does not cost its timeout. */
+void cli_pick_server(struct cli *c);
+/* Ask every member of the configuration at once: on_done comes once for each, before this returns.
+ * `stop` (may be NULL) is asked after each answer whether that was enough. */
+void cli_ask_members(struct cli *c, const char *target, uint64_t timeout_ms,
+                     void (*on_done)(void *ctx, size_t i, const struct err *err, json_t *obj),
+                     bool (*stop)(void *ctx), void *ctx);
 void cli_done(struct cli *c);
 /* The folder of `picket dev` when --dir is not given; false: no home. */
 bool cli_dev_dir(char *dst, size_t size);

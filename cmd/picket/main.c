@@ -63,13 +63,23 @@ static void print_help(FILE *f)
                      "picket status\n");
 }
 
+struct verb_words {
+    const struct cli_verb *at;
+    bool help; /* it is no verb of the table */
+};
+
 static const char *next_verb(void *ctx)
 {
-    const struct cli_verb **at = ctx;
-    const char *name = (*at)->name;
+    struct verb_words *w = ctx;
 
-    *at += name != NULL ? 1 : 0;
-    return name != NULL && str_starts(name, "__") ? NULL : name;
+    if (w->at->name != NULL && !str_starts(w->at->name, "__")) {
+        return (w->at++)->name;
+    }
+    if (w->help) {
+        return NULL;
+    }
+    w->help = true;
+    return "help";
 }
 
 static int unknown_verb(const char *name)
@@ -81,7 +91,7 @@ static int unknown_verb(const char *name)
                    { "rm", "delete" },    { "show", "describe" }, { "start", "apply" },
                    { "kill", "fence" },   { "stonith", "fence" }, { "evacuate", "drain" },
                    { "move", "migrate" }, { "info", "status" },   { "watch", "get -w" } };
-    const struct cli_verb *at = cli_verbs();
+    struct verb_words words = { .at = cli_verbs() };
     const char *near = NULL;
 
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
@@ -90,7 +100,7 @@ static int unknown_verb(const char *name)
         }
     }
     if (near == NULL) {
-        near = cli_nearest(name, next_verb, &at);
+        near = cli_nearest(name, next_verb, &words);
     }
     if (near != NULL) {
         cli_say("picket: there is no verb \"%s\"; did you mean `picket %s`?", name, near);

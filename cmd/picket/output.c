@@ -142,38 +142,47 @@ void cli_print(enum cli_output out, const struct kind *k, const json_t *items, b
 
 /* ---- kinds and names ---- */
 
-/* Edits between two short words (Levenshtein), without regard to case. */
+#define WORD_MAX 40
+
+static bool alike(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Edits between two short words, two letters swapped counted as one (optimal string alignment),
+ * without regard to case. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[40];
-    size_t nb = strlen(b);
+    size_t na = strlen(a), nb = strlen(b);
+    size_t d[WORD_MAX][WORD_MAX];
 
-    if (nb >= ARRAY_LEN(row) || strlen(a) >= ARRAY_LEN(row)) {
+    if (na >= WORD_MAX || nb >= WORD_MAX) {
         return SIZE_MAX;
     }
-    for (size_t j = 0; j <= nb; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; a[i - 1] != 0; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t old = row[j];
-            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-            size_t best = same ? diagonal : diagonal + 1;
-
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            row[j] = old + 1 < best ? old + 1 : best;
-            diagonal = old;
+    for (size_t i = 0; i <= na; i++) {
+        for (size_t j = 0; j <= nb; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            d[i][j] = least(least(d[i - 1][j], d[i][j - 1]) + 1,
+                            d[i - 1][j - 1] + (alike(a[i - 1], b[j - 1]) ? 0 : 1));
+            if (i > 1 && j > 1 && alike(a[i - 1], b[j - 2]) && alike(a[i - 2], b[j - 1])) {
+                d[i][j] = least(d[i][j], d[i - 2][j - 2] + 1);
+            }
         }
     }
-    return row[nb];
+    return d[na][nb];
 }
 
 const char *cli_nearest(const char *word, const char *(*next)(void *ctx), void *ctx)
 {
-    size_t best = strlen(word) / 3 + 2; /* more edits than that are another word */
+    size_t best = strlen(word) / 3 + 1; /* more edits than that are another word */
     const char *found = NULL;
     const char *w;
 

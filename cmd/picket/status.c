@@ -14,63 +14,50 @@
 #define VIEW_MS 2000
 #define LIST_MS 4000
 
-struct view_call {
-    struct api_client *client;
-    const char *server;
-    json_t *member;
-    size_t *left;
-};
-
-static void on_view(void *data, const struct err *err, json_t *obj)
+/* members: [{"server", "view" or "error"}] */
+static void on_view(void *members, size_t i, const struct err *err, json_t *obj)
 {
-    struct view_call *v = data;
+    json_t *m = json_array_get(members, i);
 
-    (void)json_object_set_new(v->member, "server", json_string(v->server));
     if (err != NULL) {
-        (void)json_object_set_new(v->member, "error", json_string(err->msg));
+        (void)json_object_set_new(m, "error", json_string(err->msg));
     } else {
-        (void)json_object_set(v->member, "view", obj);
+        (void)json_object_set(m, "view", obj);
     }
-    (*v->left)--;
 }
 
-/* All at once: members that do not answer cost one timeout together. */
 static json_t *ask_members(struct cli *c)
 {
-    static const struct api_op op = { .method = "GET",
-                                      .target = "/cluster",
-                                      .timeout_ms = VIEW_MS };
-    size_t n = c->cfg->n_servers, left = 0;
-    struct view_call *calls = mem_alloc((n + 1) * sizeof(calls[0]));
     json_t *members = json_array();
 
-    for (size_t i = 0; i < n; i++) {
-        struct api_config one = *c->cfg;
-        struct err err = { 0 };
-
-        one.servers = &c->cfg->servers[i];
-        one.n_servers = 1;
-        calls[i] = (struct view_call){ .server = c->cfg->servers[i],
-                                       .member = json_object(),
-                                       .left = &left };
-        (void)json_array_append_new(members, calls[i].member);
-        left++;
-        if (api_client_new(&c->loop, &one, &calls[i].client, &err) != 0) {
-            on_view(&calls[i], &err, NULL);
-            continue;
-        }
-        (void)api_start(calls[i].client, &op, on_view, &calls[i]);
+    for (size_t i = 0; i < c->cfg->n_servers; i++) {
+        (void)json_array_append_new(members, json_pack("{s:s}", "server", c->cfg->servers[i]));
     }
-    while (left > 0) {
-        (void)uv_run(&c->loop, UV_RUN_ONCE);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (calls[i].client != NULL) {
-            api_client_close(calls[i].client, NULL, NULL);
-        }
-    }
-    free(calls);
+    cli_ask_members(c, "/cluster", VIEW_MS, on_view, NULL, members);
     return members;
+}
+
+/* Lists come from a member that answered, one that knows a leader first. */
+static void put_first(struct cli *c, const json_t *members)
+{
+    size_t best = 0;
+
+    for (size_t i = 0; i < json_array_size(members); i++) {
+        const json_t *m = json_array_get(members, i);
+        const json_t *old = json_array_get(members, best);
+
+        if (jget(m, "view") != NULL &&
+            (jget(old, "view") == NULL ||
+             (jget_bool(m, "view.quorate", false) && !jget_bool(old, "view.quorate", false)))) {
+            best = i;
+        }
+    }
+    if (c->cfg->n_servers > 0) {
+        char *first = c->cfg->servers[best];
+
+        c->cfg->servers[best] = c->cfg->servers[0];
+        c->cfg->servers[0] = first;
+    }
 }
 
 static int list(struct cli *c, const char *plural, json_t **ret, struct err *err)
@@ -140,7 +127,10 @@ static int status_once(struct cli *c, enum cli_output out)
     if (!any_answer(members)) {
         (void)err_set(&err, ERR_UNREACHABLE, "no member of the cluster answers");
     } else {
-        (void)read_lists(c, &l, &err);
+        put_first(c, members);
+        if (api_client_new(&c->loop, c->cfg, &c->client, &err) == 0) {
+            (void)read_lists(c, &l, &err);
+        }
     }
     in.members = members;
     in.hosts = l.hosts;
@@ -178,6 +168,6 @@ int verb_status(struct cli *c, int argc, char **argv)
     if (argc != optind) {
         return cli_bad_usage(c, "takes no arguments; for one object: picket why KIND NAME");
     }
-    rc = cli_connect(c);
+    rc = cli_prepare(c);
     return rc == CLI_OK ? status_once(c, out) : rc;
 }
