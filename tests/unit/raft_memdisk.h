@@ -37,14 +37,24 @@ struct memdisk {
     size_t n;
     size_t used, room; /* bytes; room 0: no limit */
     bool fail_writes;  /* EIO */
+    bool frozen;       /* nothing changes any more: the process is dead and only cleans up */
     bool tear;         /* the next durable write is torn: a random part of its sectors */
     struct prng *prng;
     unsigned writes;
+    unsigned freeze_after; /* that many changes more, then frozen; 0: no */
 };
 
 static struct memdisk *md_of(struct rep_disk *d)
 {
     return CONTAINER_OF(d, struct memdisk, disk);
+}
+
+/* Before each change: is it the one at which the power fails? */
+static void md_count(struct memdisk *m)
+{
+    if (m->freeze_after > 0 && --m->freeze_after == 0) {
+        m->frozen = true;
+    }
 }
 
 static void md_unref(struct memdisk *m, struct md_inode *i)
@@ -108,7 +118,10 @@ static int md_open(struct rep_disk *d, const char *name, enum rep_open mode, str
     struct md_name *n = md_find(m, name);
     struct rep_file *f;
 
-    if (n == NULL && mode != REP_OPEN_NEW) {
+    if (mode == REP_OPEN_NEW) {
+        md_count(m);
+    }
+    if (m->frozen || (n == NULL && mode != REP_OPEN_NEW)) {
         return err_set(err, ERR_SYS, "open %s: no such file", name);
     }
     if (mode == REP_OPEN_NEW) {
@@ -172,7 +185,8 @@ static int md_write(struct rep_disk *d, struct rep_file *f, uint64_t off, const 
     struct md_inode *i = f->inode;
 
     m->writes++;
-    if (m->fail_writes) {
+    md_count(m);
+    if (m->fail_writes || m->frozen) {
         return err_set(err, ERR_SYS, "write %s: input/output error", f->name);
     }
     if (!md_grow(m, i, (size_t)off + len)) {
@@ -192,7 +206,8 @@ static int md_write(struct rep_disk *d, struct rep_file *f, uint64_t off, const 
 
 static int md_sync(struct rep_disk *d, struct rep_file *f, struct err *err)
 {
-    if (md_of(d)->fail_writes) {
+    md_count(md_of(d));
+    if (md_of(d)->fail_writes || md_of(d)->frozen) {
         return err_set(err, ERR_SYS, "fsync %s: input/output error", f->name);
     }
     if (f->inode->size > 0) {
@@ -202,15 +217,24 @@ static int md_sync(struct rep_disk *d, struct rep_file *f, struct err *err)
     return 0;
 }
 
-static int md_remove(struct rep_disk *d, const char *name, struct err *err)
+static void md_drop_name(struct memdisk *m, const char *name)
 {
-    struct memdisk *m = md_of(d);
     struct md_name *n = md_find(m, name);
 
-    (void)err;
     if (n != NULL) {
         md_unref(m, n->inode);
         *n = m->names[--m->n];
+    }
+}
+
+static int md_remove(struct rep_disk *d, const char *name, struct err *err)
+{
+    struct memdisk *m = md_of(d);
+
+    (void)err;
+    md_count(m);
+    if (!m->frozen) {
+        md_drop_name(m, name);
     }
     return 0;
 }
@@ -219,10 +243,11 @@ static int md_rename(struct rep_disk *d, const char *from, const char *to, struc
 {
     struct memdisk *m = md_of(d);
 
-    if (md_find(m, from) == NULL) {
+    md_count(m);
+    if (m->frozen || md_find(m, from) == NULL) {
         return err_set(err, ERR_SYS, "rename %s: no such file", from);
     }
-    (void)md_remove(d, to, err);
+    md_drop_name(m, to);
     (void)snprintf(md_find(m, from)->name, sizeof(m->names[0].name), "%s", to);
     return 0;
 }
@@ -261,7 +286,8 @@ static void memdisk_crash(struct memdisk *m)
             memcpy(i->data, i->durable, i->cap);
         }
     }
-    m->tear = false;
+    m->tear = m->frozen = false;
+    m->freeze_after = 0;
 }
 
 static void memdisk_done(struct memdisk *m)

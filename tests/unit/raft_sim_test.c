@@ -1,0 +1,561 @@
+/* Random worlds: crashes, torn writes, partitions, pauses, lost and doubled messages, members that
+ * come and go, leaders that hand over; clients that write and read all the time.  Checked at every
+ * step:
+ *   - one leader a term
+ *   - what one node applied at an index, every node applies there, and their states are equal
+ *   - an acknowledged command is in the log and stays there; one that "did not happen" never
+ * appears; none is applied twice
+ *   - a read sees all that was acknowledged, and all that reads saw, before it was asked for
+ * and after a time everything heals and must converge.
+ *
+ * RAFT_SIM_SEED=n runs one world, RAFT_SIM_SEEDS=n so many from 1 on. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "raft/le.h"
+#include "tests/unit/raft_world.h"
+
+#define OPS_MAX 6000u
+#define INDEX_MAX_SEEN 60000u
+#define SAFETY_MS 40000u
+#define HEAL_MS 60000u
+
+enum op_state { OP_FREE, OP_PENDING, OP_ACKED, OP_NOT_DONE, OP_UNKNOWN };
+
+struct op {
+    struct rep_req req;
+    enum op_state state;
+    unsigned node;
+    bool read;
+    uint64_t index;
+    uint64_t must_see; /* of a read: index that it must reach */
+    bool applied;
+};
+
+struct machine { /* state of one node */
+    uint64_t index, hash, count;
+};
+
+static struct world w;
+static struct op ops[OPS_MAX];
+static unsigned n_ops;
+static struct machine machines[WORLD_MAX];
+static struct {
+    uint64_t term, hash;
+} seen[INDEX_MAX_SEEN];        /* by index, as first applied by anybody */
+static uint64_t leaders[8192]; /* by term */
+static uint64_t max_acked, max_read;
+static struct rep_req change_req;
+static bool changing;
+static uint64_t seed;
+static uint64_t total_acked, total_reads, total_crashes, total_restores;
+static bool faults;
+
+#define REQUIRE(e)                                                                                 \
+    do {                                                                                           \
+        if (!(e)) {                                                                                \
+            fail_msg("seed %llu, t=%llu: %s", (unsigned long long)seed, (unsigned long long)w.now, \
+                     #e);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+/* --- the state machine --- */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+    h ^= v + 0x9e3779b97f4a7c15ULL + (h << 6) + (h >> 2);
+    return h * 0xff51afd7ed558ccdULL;
+}
+
+static void sm_apply(void *ctx, uint64_t index, uint64_t term, uint64_t leader_ms,
+                     const struct rep_cmd *cmds, size_t n, struct buf *results)
+{
+    struct machine *m = ctx;
+
+    (void)leader_ms;
+    REQUIRE(index > m->index && index < INDEX_MAX_SEEN);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t id = le_get64(cmds[i].data);
+
+        m->hash = mix(m->hash, id);
+        m->count++;
+        buf_add_u64(&results[i], id);
+    }
+    m->index = index;
+    if (seen[index].term == 0) {
+        seen[index].term = term;
+        seen[index].hash = m->hash;
+        for (size_t i = 0; i < n; i++) {
+            struct op *op = &ops[le_get64(cmds[i].data)];
+
+            REQUIRE(!op->applied);             /* never twice */
+            REQUIRE(op->state != OP_NOT_DONE); /* it was promised not to */
+            op->applied = true;
+        }
+    }
+    REQUIRE(seen[index].term == term);
+    REQUIRE(seen[index].hash == m->hash);
+}
+
+static void *sm_begin(void *ctx)
+{
+    return mem_dup(ctx, sizeof(struct machine));
+}
+
+static int sm_write(void *ctx, void *snap, struct rep_sink *sink, struct err *err)
+{
+    (void)ctx;
+    return sink->write(sink, snap, sizeof(struct machine), err);
+}
+
+static void sm_end(void *ctx, void *snap)
+{
+    (void)ctx;
+    free(snap);
+}
+
+static int sm_restore(void *ctx, struct rep_source *source, struct err *err)
+{
+    struct machine *m = ctx;
+    int rc = source->read(source, m, sizeof(*m), err);
+
+    REQUIRE(rc != 0 || seen[m->index].hash == m->hash);
+    total_restores++;
+    return rc;
+}
+
+static struct rep_fsm sm_of(struct wnode *n)
+{
+    return (struct rep_fsm){ .ctx = &machines[n->i],
+                             .apply = sm_apply,
+                             .snap_begin = sm_begin,
+                             .snap_write = sm_write,
+                             .snap_end = sm_end,
+                             .restore = sm_restore };
+}
+
+static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leader_id)
+{
+    const struct wnode *n = ctx;
+
+    (void)leader_id;
+    if (role == REP_LEADER) {
+        REQUIRE(term < 8192);
+        REQUIRE(leaders[term] == 0 || leaders[term] == n->id);
+        leaders[term] = n->id;
+    }
+}
+
+static struct rep_events events_of(struct wnode *n)
+{
+    return (struct rep_events){ .ctx = n, .on_role = on_role };
+}
+
+/* --- clients --- */
+
+static void on_proposed(struct rep_req *req, const struct err *err, uint64_t index,
+                        const uint8_t *result, size_t len)
+{
+    struct op *op = req->data;
+
+    REQUIRE(op->state == OP_PENDING);
+    if (err == NULL) {
+        op->state = OP_ACKED;
+        op->index = index;
+        REQUIRE(op->applied);
+        REQUIRE(len == 8 && le_get64(result) == (uint64_t)(op - ops));
+        REQUIRE(machines[op->node].index >= index); /* the local state has it */
+        max_acked = index > max_acked ? index : max_acked;
+        total_acked++;
+    } else if (err->code == ERR_UNKNOWN_OUTCOME) {
+        op->state = OP_UNKNOWN;
+    } else {
+        REQUIRE(err->code == ERR_NO_QUORUM || err->code == ERR_LIMIT ||
+                err->code == ERR_NOT_LEADER);
+        REQUIRE(!op->applied);
+        op->state = OP_NOT_DONE;
+    }
+}
+
+static void on_read(struct rep_req *req, const struct err *err)
+{
+    struct op *op = req->data;
+
+    REQUIRE(op->state == OP_PENDING);
+    op->state = err == NULL ? OP_ACKED : OP_NOT_DONE;
+    if (err != NULL) {
+        REQUIRE(err->code == ERR_NO_QUORUM);
+        return;
+    }
+    op->index = rep_applied(w.nodes[op->node].rep);
+    REQUIRE(op->index >= op->must_see);
+    max_read = op->index > max_read ? op->index : max_read;
+    total_reads++;
+}
+
+static void client(void)
+{
+    uint8_t cmd[3000] = { 0 };
+    struct op *op = &ops[n_ops];
+    unsigned i = (unsigned)world_rand(&w, WORLD_MAX);
+    struct wnode *n = &w.nodes[i];
+
+    if (n_ops == OPS_MAX || n->rep == NULL || n->died) {
+        return;
+    }
+    n_ops++;
+    *op = (struct op){ .state = OP_PENDING, .node = i, .read = world_rand(&w, 3) == 0 };
+    op->req.data = op;
+    if (op->read) {
+        op->must_see = max_acked > max_read ? max_acked : max_read;
+        rep_read(n->rep, &op->req, 200 + world_rand(&w, 3000), on_read);
+    } else {
+        le_put64(cmd, (uint64_t)(op - ops));
+        rep_propose(n->rep, &op->req, cmd, 8 + world_rand(&w, 2900), 200 + world_rand(&w, 3000),
+                    on_proposed);
+    }
+    REQUIRE(op->state == OP_PENDING);
+    if (world_rand(&w, 2) == 0) {
+        world_after(n);
+    }
+}
+
+/* --- faults --- */
+
+static void start(unsigned i)
+{
+    struct err err;
+
+    machines[i] = (struct machine){ 0 };
+    if (world_open(&w, i, &err) != 0) {
+        fail_msg("seed %llu: n%u does not start: %s", (unsigned long long)seed, i + 1, err.msg);
+    }
+}
+
+static void bury(unsigned i)
+{
+    struct wnode *n = &w.nodes[i];
+
+    if (n->died) {
+        w.deaths++;
+        REQUIRE(strstr(n->why, "start again") != NULL || strstr(n->why, "input/output") != NULL ||
+                strstr(n->why, "no space") != NULL);
+    }
+    world_crash(&w, i);
+    n->disk.fail_writes = false;
+    for (unsigned k = 0; k < n_ops; k++) {
+        if (ops[k].state == OP_PENDING && ops[k].node == i) {
+            ops[k].state = OP_UNKNOWN; /* its client hears nothing any more */
+        }
+    }
+}
+
+static struct wnode *leader(void)
+{
+    for (unsigned i = 0; i < WORLD_MAX; i++) {
+        if (w.nodes[i].rep != NULL && !w.nodes[i].died && rep_lead_ready(w.nodes[i].rep)) {
+            return &w.nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static void on_changed(struct rep_req *req, const struct err *err)
+{
+    (void)req;
+    (void)err;
+    changing = false;
+}
+
+static void change_member(void)
+{
+    struct rep_peer_info info[WORLD_MAX];
+    struct wnode *l = leader();
+    unsigned i = (unsigned)world_rand(&w, WORLD_MAX);
+    struct rep_member m = { .id = i + 1, .name = w.nodes[i].name, .address = w.nodes[i].name };
+    const struct rep_peer_info *p = NULL;
+    size_t n, voters = 0;
+
+    if (l == NULL || changing) {
+        return;
+    }
+    n = rep_peers(l->rep, info, WORLD_MAX);
+    for (size_t k = 0; k < n; k++) {
+        p = info[k].id == m.id ? &info[k] : p;
+        voters += info[k].role == REP_VOTER;
+    }
+    changing = true;
+    if (p == NULL) {
+        if (w.nodes[i].rep == NULL && !w.nodes[i].used) {
+            start(i);
+        }
+        m.role = world_rand(&w, 2) == 0 ? REP_VOTER : REP_STANDBY;
+        rep_add(l->rep, &change_req, &m, on_changed);
+    } else if (p->role != REP_VOTER) {
+        rep_assign(l->rep, &change_req, m.id, REP_VOTER, on_changed);
+    } else if (voters > 3) {
+        if (world_rand(&w, 2) == 0) {
+            rep_remove(l->rep, &change_req, m.id, on_changed);
+        } else {
+            rep_assign(l->rep, &change_req, m.id, REP_STANDBY, on_changed);
+        }
+    } else {
+        changing = false;
+    }
+    world_after(l);
+}
+
+static void transfer(void)
+{
+    struct wnode *l = leader();
+    struct err err;
+
+    if (l != NULL) {
+        (void)!rep_transfer(l->rep, 1 + world_rand(&w, WORLD_MAX), &err);
+        world_after(l);
+    }
+}
+
+static void heal(void)
+{
+    for (unsigned a = 0; a < WORLD_MAX; a++) {
+        for (unsigned b = 0; b < WORLD_MAX; b++) {
+            world_cut(&w, a, b, false);
+        }
+    }
+}
+
+static void fault(void)
+{
+    unsigned a = (unsigned)world_rand(&w, WORLD_MAX), b = (unsigned)world_rand(&w, WORLD_MAX);
+    struct wnode *n = &w.nodes[a];
+    struct wnode *l = leader();
+
+    if (l != NULL && world_rand(&w, 3) == 0) {
+        n = l; /* leaders have the most to lose */
+        a = l->i;
+    }
+    switch (world_rand(&w, 12)) {
+    case 0:
+    case 1:
+        if (n->rep != NULL) {
+            bury(a);
+        }
+        break;
+    case 2:
+    case 3:
+        for (unsigned k = 0; k < WORLD_MAX; k++) {
+            if (k != a) {
+                world_cut(&w, a, k, true);
+                world_cut(&w, k, a, world_rand(&w, 2) == 0);
+            }
+        }
+        break;
+    case 4:
+        if (a != b) {
+            world_cut(&w, a, b, true);
+        }
+        break;
+    case 5:
+    case 6:
+        heal();
+        break;
+    case 7:
+        n->paused = true;
+        n->paused_until = w.now + 10 + world_rand(&w, 2000);
+        break;
+    case 8:
+        if (a != b) {
+            world_link_break(&w, a, b);
+        }
+        break;
+    case 9:
+        n->disk_ms = world_rand(&w, 3) == 0 ? 300 : 5;
+        break;
+    case 10:
+        transfer();
+        break;
+    default:
+        if (world_rand(&w, 6) == 0) {
+            n->disk.fail_writes = true;
+        }
+        break;
+    }
+}
+
+static void restart_some(void)
+{
+    for (unsigned i = 0; i < WORLD_MAX; i++) {
+        struct wnode *n = &w.nodes[i];
+
+        if (n->died) {
+            bury(i);
+        }
+        if (n->used && n->rep == NULL && (!faults || world_rand(&w, 20) == 0)) {
+            n->died = false;
+            start(i);
+        }
+    }
+}
+
+/* --- one world --- */
+
+static void begin(void)
+{
+    struct rep_member m[3];
+    struct err err;
+    bool mild = world_rand(&w, 3) == 0;
+
+    memset(ops, 0, sizeof(ops));
+    memset(machines, 0, sizeof(machines));
+    memset(seen, 0, sizeof(seen));
+    memset(leaders, 0, sizeof(leaders));
+    n_ops = 0;
+    max_acked = max_read = 0;
+    changing = false;
+    faults = true;
+    w.fsm = sm_of;
+    w.events = events_of;
+    w.snapshot_bytes = world_rand(&w, 2) == 0 ? 30000 : 1u << 20;
+    w.drop = mild ? 0 : (unsigned)world_rand(&w, 150);
+    w.twice = mild ? 0 : (unsigned)world_rand(&w, 100);
+    w.late = mild ? 0 : (unsigned)world_rand(&w, 100);
+    w.net_ms = 1 + (unsigned)world_rand(&w, 20);
+    for (unsigned i = 0; i < 3; i++) {
+        m[i] = (struct rep_member){
+            .id = i + 1, .name = w.nodes[i].name, .address = w.nodes[i].name, .role = REP_VOTER
+        };
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(rep_bootstrap_disk(&w.nodes[i].disk.disk, m, 3, &err), 0);
+        start(i);
+    }
+}
+
+static bool converged(void)
+{
+    const struct wnode *l = leader();
+    struct rep_peer_info info[WORLD_MAX];
+    size_t n;
+
+    if (l == NULL) {
+        return false;
+    }
+    n = rep_peers(l->rep, info, WORLD_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const struct wnode *o = &w.nodes[info[i].id - 1];
+
+        if (info[i].role != REP_SPARE &&
+            (o->rep == NULL || rep_applied(o->rep) != rep_applied(l->rep) ||
+             machines[o->i].hash != machines[l->i].hash || rep_leader(o->rep) != l->id)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_safety(bool members)
+{
+    uint64_t next_fault = 2000, next_op = 0, next_restart = 0;
+    uint64_t fault_every = 100 + world_rand(&w, 2000), op_every = 5 + world_rand(&w, 100);
+
+    while (w.now < SAFETY_MS) {
+        world_step(&w);
+        if (w.now >= next_op) {
+            next_op = w.now + world_rand(&w, op_every);
+            client();
+        }
+        if (w.now >= next_fault) {
+            next_fault = w.now + world_rand(&w, fault_every);
+            fault();
+            if (members && world_rand(&w, 4) == 0) {
+                change_member();
+            }
+        }
+        if (w.now >= next_restart) {
+            next_restart = w.now + 50;
+            restart_some();
+        }
+        if (changing && leader() == NULL && world_rand(&w, 500) == 0) {
+            changing = false; /* its node may have crashed with it */
+        }
+    }
+}
+
+static void run_heal(void)
+{
+    uint64_t until = w.now + HEAL_MS;
+    const struct wnode *l;
+
+    faults = false;
+    w.drop = w.twice = w.late = 0;
+    heal();
+    for (unsigned i = 0; i < WORLD_MAX; i++) {
+        w.nodes[i].disk_ms = 5;
+        w.nodes[i].paused_until = 0;
+        w.nodes[i].disk.fail_writes = false;
+    }
+    while (!converged() && w.now < until) {
+        world_step(&w);
+        restart_some();
+    }
+    l = leader();
+    REQUIRE(l != NULL && converged());
+    CHECK(l != NULL);
+    /* Everything that was acknowledged is there. */
+    for (unsigned i = 0; i < n_ops; i++) {
+        if (!ops[i].read && ops[i].state == OP_ACKED) {
+            REQUIRE(ops[i].applied && ops[i].index <= machines[l->i].index);
+        }
+    }
+    REQUIRE(machines[l->i].index >= max_acked);
+}
+
+static void one_world(uint64_t s)
+{
+    bool members;
+
+    seed = s;
+    world_init(&w, s);
+    members = world_rand(&w, 2) == 0;
+    begin();
+    run_safety(members);
+    run_heal();
+    total_crashes += w.crashes;
+    world_done(&w);
+}
+
+static void worlds(void **state)
+{
+    const char *one = getenv("RAFT_SIM_SEED"), *many = getenv("RAFT_SIM_SEEDS");
+    uint64_t n = many == NULL ? 40 : strtoull(many, NULL, 10);
+
+    (void)state;
+    lg_set_level(LG_ERR);
+    if (one != NULL) {
+        one_world(strtoull(one, NULL, 10));
+    }
+    for (uint64_t s = 1; one == NULL && s <= n; s++) {
+        one_world(s);
+    }
+    print_message("acknowledged %llu, reads %llu, crashes %llu, restores %llu\n",
+                  (unsigned long long)total_acked, (unsigned long long)total_reads,
+                  (unsigned long long)total_crashes, (unsigned long long)total_restores);
+    if (one == NULL && n >= 40) {
+        assert_true(total_acked > 1000 && total_reads > 300 && total_crashes > 100);
+        assert_true(total_restores > 50);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(worlds) };
+
+    return cmocka_run_group_tests_name("raft_sim", tests, NULL, NULL);
+}
