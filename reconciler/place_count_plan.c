@@ -5,8 +5,9 @@
 
 /* Who is where: presence and decisions by rule, memory and vCPUs by host.
  *
- * Apart rules count a virtual machine wherever it is or will be, Together rules only where it ends
- * up.  A member that has to leave its host says nothing about where the others belong. */
+ * Required Apart rules count a virtual machine wherever it is or will be, all others only where it
+ * ends up (for preferred Apart this makes failback come to rest: each move improves a common sum).
+ * A member that has to leave its host says nothing about where the others belong. */
 
 static void count_at(struct place_rx *r, uint32_t rank, uint32_t vm, bool decided, int by)
 {
@@ -37,7 +38,7 @@ static void count_all(struct place_ctx *c, const struct place_vx *x, bool decide
     for (uint32_t i = 0; i < x->n_rules; i++) {
         struct place_rx *r = &c->rules[x->rules[i]];
 
-        if (r->r->type == PLACE_TOGETHER) {
+        if (r->r->type == PLACE_TOGETHER || (r->r->type == PLACE_APART && !r->r->required)) {
             count_at(r, x->together, vm, decided, by);
         } else if (r->r->type == PLACE_APART) {
             count_at(r, x->apart[0], vm, decided, by);

@@ -122,12 +122,28 @@ static bool is_better(enum place_strategy s, const struct place_pick *p, const s
     return s == PLACE_SPREAD ? p->vcpus < q->vcpus : p->vcpus > q->vcpus;
 }
 
+/* Who moves for a preference does not leave the others of a required Together rule. */
+static bool keeps_company(const struct place_ctx *c, const struct place_vx *x, uint32_t rank)
+{
+    for (uint32_t i = 0; x->dynamic && i < x->n_rules; i++) {
+        const struct place_rx *r = &c->rules[x->rules[i]];
+
+        if (r->common != NULL && r->n_decided > 0 &&
+            place_dom(r, rank) != place_dom(r, x->current)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool is_candidate(struct place_ctx *c, const struct place_vx *x, uint32_t rank,
                          const struct place_ask *ask)
 {
     c->steps++;
     return rank != ask->except && place_has_room(&c->hosts[rank], x->v) &&
-           rules_allow(c, x, rank) && (!ask->better || place_prefer(c, x, rank) > ask->prefer) &&
+           rules_allow(c, x, rank) &&
+           (!ask->better ||
+            (place_prefer(c, x, rank) > ask->prefer && keeps_company(c, x, rank))) &&
            (!ask->group || group_fits(c, x, rank));
 }
 

@@ -309,8 +309,10 @@ static bool is_settled(const struct place_ctx *c, uint32_t i)
     if (!x->held || !v->wanted) {
         return c->out[i].reason != PLACE_WAITING_FOR_PREEMPTION;
     }
-    return (c->out[i].reason == PLACE_KEPT || c->out[i].reason == PLACE_HELD) &&
-           !(back && x->prefers && v->migratable);
+    if (c->out[i].reason == PLACE_HELD) {
+        return !x->dynamic; /* it may break a rule without anybody minding */
+    }
+    return c->out[i].reason == PLACE_KEPT && !(back && x->prefers && v->migratable);
 }
 
 static void prepare(struct cap *p)

@@ -36,11 +36,12 @@ static void settle(struct place_ctx *c, struct place_vx *x, uint32_t rank, enum 
     r->message = message;
 }
 
-/* It is and stays at `rank`, where its memory is counted already. */
+/* It is and stays at `rank`, where its memory is counted already (at the peer of a migration too).
+ */
 static void stay(struct place_ctx *c, struct place_vx *x, uint32_t rank, enum place_reason reason,
                  const char *message)
 {
-    place_present(c, x, rank, PLACE_NONE, rank);
+    place_present(c, x, rank, x->peer, rank);
     place_mark_decided(c, x);
     settle(c, x, rank, reason, message);
 }
@@ -152,23 +153,23 @@ static bool may_fail_back(const struct place_ctx *c, const struct place_vx *x)
     }
 }
 
-static bool fail_back(struct place_ctx *c, struct place_vx *x)
+/* Moving for a preference comes last: the room goes to those first that have none. */
+static void fail_back(struct place_ctx *c, struct place_vx *x)
 {
     struct place_ask ask = { .except = x->current, .better = true };
     struct place_pick p;
 
-    if (!may_fail_back(c, x)) {
-        return false;
-    }
+    place_unmark_decided(c, x);
+    place_absent(c, x);
     ask.prefer = place_prefer(c, x, x->current);
     if (!place_choose(c, x, &ask, &p)) {
-        return false;
+        stay(c, x, x->current, PLACE_KEPT, "runs there");
+        return;
     }
     place_charge(c, x, p.rank);
     settle_move(c, x, p.rank, PLACE_FAILBACK,
                 SAY(c, "preferred rules favour %s (%lld) over %s (%lld)", host_name(c, p.rank),
                     (long long)p.prefer, host_name(c, x->current), (long long)ask.prefer));
-    return true;
 }
 
 static void decide_held(struct place_ctx *c, struct place_vx *x)
@@ -189,7 +190,7 @@ static void decide_held(struct place_ctx *c, struct place_vx *x)
 
         place_reject_text(c->in, (uint32_t)(x - c->vms), &why, text, sizeof(text));
         leave(c, x, PLACE_RULE_VIOLATED, SAY(c, "%s: %s", h->h->name, text));
-    } else if (!fail_back(c, x)) {
+    } else {
         stay(c, x, x->current, PLACE_KEPT, "runs there");
     }
 }
@@ -361,6 +362,13 @@ void place_run(struct place_ctx *c)
 {
     for (uint32_t i = 0; i < c->n_vms; i++) {
         place_one(c, c->order[i]);
+    }
+    for (uint32_t i = 0; i < c->n_vms; i++) {
+        struct place_vx *x = &c->vms[c->order[i]];
+
+        if (x->held && result_of(c, x)->reason == PLACE_KEPT && may_fail_back(c, x)) {
+            fail_back(c, x);
+        }
     }
 }
 
