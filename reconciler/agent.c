@@ -80,6 +80,9 @@ void agent_wake(struct agent *a)
         return;
     }
     at = vmx_next_ms(a->vmx);
+    if (a->phase == AGENT_LOOK && vmx_looked(a->vmx)) {
+        at = now; /* the first look is over */
+    }
     if (at == 0) {
         (void)uv_timer_stop(&a->run_timer);
         return;

@@ -119,6 +119,7 @@ struct agent {
     json_t *status_sent;
     struct http_call *status_call;
     uint64_t status_retry_ms;
+    uint32_t status_failures;
     uint64_t margins_ms;
     /* objects of the host */
     struct drv_job apply_job;

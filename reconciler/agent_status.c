@@ -116,9 +116,10 @@ static void cond_watchdog(struct agent *a, struct own_cond *c)
                        "resets this host %.1fs after its lease ended",
                        (double)v.wd.timeout_ms / 1000.0);
     } else if (a->guard == GUARD_OFF && v.wd.connected && !v.wd.armed) {
-        c->status = "False";
-        c->reason = "NothingToGuard";
-        (void)str_copy(c->message, sizeof(c->message), "this host holds no locks");
+        c->status = "True";
+        c->reason = "Standby";
+        (void)str_copy(c->message, sizeof(c->message),
+                       "picket-watchdog answers; it is armed before this host takes a lock");
     } else {
         c->status = v.wd.connected ? "False" : "Unknown";
         c->reason = v.wd.connected ? "NotArmed" : "NotConnected";
@@ -183,11 +184,15 @@ static void on_written(void *data, const struct err *err, json_t *j)
     OBJ_FROM(a, data, AGENT_MAGIC);
     a->status_call = NULL;
     if (err != NULL) {
-        lg_debug("agent", "err=\"%s\" msg=\"status not written, trying again\"", err->msg);
+        if (a->status_failures++ == 3) { /* conflicts with other writers are ordinary */
+            lg_warn("agent", "err=\"%s\" msg=\"status not written, trying again\"", err->msg);
+        }
         json_decref(a->status_sent);
         a->status_sent = NULL;
         a->status_retry_ms = clock_now_ms() + RETRY_MS;
+        return;
     }
+    a->status_failures = 0;
 }
 
 static bool conditions_merged(struct agent *a, const json_t *host, json_t *copy)
