@@ -78,11 +78,17 @@ static void server_metadata(const struct kind *k, const json_t *old, json_t *obj
     }
 }
 
+/* Where jansson's json_equal takes two absent values for different. */
+static bool same_value(const json_t *a, const json_t *b)
+{
+    return a == b || json_equal(a, b);
+}
+
 static void next_generation(const struct kind *k, const json_t *old, json_t *obj)
 {
     int64_t g = jget_int(old, "metadata.generation", 0);
     bool same = old != NULL && obj_spec_equal(k, old, obj) &&
-                json_equal(json_object_get(old, "data"), json_object_get(obj, "data"));
+                same_value(json_object_get(old, "data"), json_object_get(obj, "data"));
 
     jset(obj, "metadata.generation", json_integer(same ? g : g + 1));
 }

@@ -282,6 +282,10 @@ int seal_secret(const struct node *n, json_t *obj, const json_t *old, struct err
         return rc;
     }
     (void)json_object_del(obj, "stringData");
+    /* kubectl's client-side apply copies the whole manifest, values included, into this annotation
+     */
+    (void)json_object_del(json_object_get(json_object_get(obj, "metadata"), "annotations"),
+                          "kubectl.kubernetes.io/last-applied-configuration");
     (void)json_object_set_new(obj, "data", data);
     return 0;
 }
