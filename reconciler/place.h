@@ -144,6 +144,8 @@ struct place_vm {
     size_t n_after;
     const struct place_avoid *avoid;
     size_t n_avoid;
+    const char *spread_by; /* label of hosts, or NULL: like a preferred Apart rule of weight 1... */
+    const char *spread_key; /* ...for all with the same key and label, such as their own labels */
 };
 
 enum place_rule_type { PLACE_TOGETHER, PLACE_APART, PLACE_ON_HOSTS, PLACE_NOT_ON_HOSTS };

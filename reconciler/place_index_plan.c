@@ -380,8 +380,9 @@ static void index_on_host(struct place_ctx *c)
     c->on_host_at = at;
 }
 
-void place_index(struct place_ctx *c, const struct place_input *in, struct arena *a)
+void place_index(struct place_ctx *c, const struct place_input *given, struct arena *a)
 {
+    const struct place_input *in = place_with_spread(given, a);
     uint32_t *sorted;
 
     CHECK(in->n_hosts < PLACE_NONE / 2 && in->n_vms < PLACE_NONE / 2);

@@ -93,6 +93,8 @@ typedef int place_cmp(const struct place_ctx *c, uint32_t x, uint32_t y);
 /* Stable; scratch holds n. */
 void place_sort(const struct place_ctx *c, uint32_t *v, size_t n, uint32_t *scratch,
                 place_cmp *cmp);
+/* The same input with a rule for every group of spread_by. */
+const struct place_input *place_with_spread(const struct place_input *in, struct arena *a);
 /* Number the cycles of startAfter. */
 void place_index_after(struct place_ctx *c);
 

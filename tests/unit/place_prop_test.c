@@ -35,6 +35,7 @@ struct dice {
     bool moves;     /* failback, migrations under way, drains */
     bool preempt;
     bool after;
+    unsigned spread; /* percent with spreadBy */
 };
 
 static uint64_t roll(struct dice *d, uint64_t n)
@@ -149,6 +150,10 @@ static void random_vm(struct world *w, struct dice *d, uint32_t i)
     v->ha = chance(d, 80) ? PLACE_HA_RESTART : (enum place_ha)roll(d, 3);
     v->preemptible = d->preempt && chance(d, 40);
     v->failback = d->moves ? (enum place_failback)roll(d, 3) : PLACE_FAILBACK_NEVER;
+    if (chance(d, d->spread)) {
+        v->spread_by = chance(d, 70) ? "rack" : "ssd";
+        v->spread_key = chance(d, 50) ? "app=web" : "app=mail";
+    }
     random_where(w, d, v);
     if (chance(d, d->constrained)) {
         random_lists(w, d, v);
@@ -198,6 +203,7 @@ static struct dice throw_dice(uint64_t seed)
     d.moves = chance(&d, 40);
     d.preempt = chance(&d, 30);
     d.after = chance(&d, 25);
+    d.spread = (unsigned)roll(&d, 3) * 20;
     return d;
 }
 

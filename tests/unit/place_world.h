@@ -288,6 +288,9 @@ static inline void world_vm_word(struct world *w, struct place_vm *vm, const cha
         world_needs(w, vm, v);
     } else if (strcmp(k, "avoid") == 0) {
         world_avoid(w, vm, v);
+    } else if (strcmp(k, "spread") == 0) {
+        vm->spread_by = "rack";
+        vm->spread_key = arena_strdup(&w->a, v);
     } else if (strcmp(k, "after") == 0) {
         world_after(w, vm, v);
     } else {
