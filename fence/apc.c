@@ -276,12 +276,20 @@ static void apc_reboot(struct apc *x)
     }
 }
 
+/* Looking at a device: Failed is a mistake of whoever declared it, no answer is Unknown. */
+static void look_failed(struct fence_answer *ans, const struct err *err)
+{
+    bool mistake = err->code == ERR_INVALID || err->code == ERR_NOT_FOUND;
+
+    fence_answer_set(ans, mistake ? FENCE_FAILED : FENCE_UNKNOWN, "%.200s", err->msg);
+}
+
 static void apc_status(struct apc *x)
 {
     struct err err;
 
     if (read_power(x, &err) != 0) {
-        fence_answer_set(x->ans, FENCE_UNKNOWN, "%.200s", err.msg);
+        look_failed(x->ans, &err);
     } else {
         fence_answer_set(x->ans, FENCE_SUCCEEDED, "outlets were read");
     }
@@ -322,7 +330,11 @@ void apc_run(const struct fence_op *op, const struct apc_io *io, struct fence_an
         return;
     }
     if (resolve_plugs(&x, &err) != 0) {
-        fence_answer_set(ans, FENCE_FAILED, "nothing was switched: %.200s", err.msg);
+        if (op->action == FENCE_ACTION_STATUS || op->action == FENCE_ACTION_PROBE) {
+            look_failed(ans, &err);
+        } else {
+            fence_answer_set(ans, FENCE_FAILED, "nothing was switched: %.200s", err.msg);
+        }
         return;
     }
     switch (op->action) {

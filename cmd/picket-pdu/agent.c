@@ -112,7 +112,15 @@ static const struct object *find(const oid *name, size_t len, bool next)
 
 static bool is_silent(const struct object *o)
 {
-    return o != NULL && o->what >= W_INDEX && pdu->outlets[o->outlet].fail == PDU_SILENT;
+    return o != NULL && (o->what == W_COMMAND || o->what == W_STATE) &&
+           pdu->outlets[o->outlet].fail == PDU_SILENT;
+}
+
+/* A walk that ends in front of this object's column is not about it. */
+static bool is_about(const struct variable_list *v, const struct object *o)
+{
+    return v->name_length >= o->len - 1 &&
+           memcmp(v->name, o->name, (o->len - 1) * sizeof(oid)) == 0;
 }
 
 /* --- values
@@ -204,7 +212,7 @@ static bool answer_get(struct snmp_pdu *rp, bool next)
         const struct object *o = find(v->name, v->name_length, next);
 
         index++;
-        if (is_silent(o) && !(next && o->what == W_OUTLET_NAME)) {
+        if (is_silent(o) && is_about(v, o)) {
             return false;
         }
         if (o == NULL) {
