@@ -149,7 +149,7 @@ enum proof_class { CLASS_BY_TYPE = 0, CLASS_POWER = 1, CLASS_STORAGE = 2, CLASS_
 
 struct cmd_fence_device {
     const char *name;
-    uint64_t generation; /* pinned */
+    uint64_t generation; /* pinned; 0: no such device now, so it proves nothing */
     const char *type;    /* "ApcSnmp", ...; decides which proof a success is */
     enum proof_class
         provides;        /* of type Agent: class of its program (safety.md 4).  BY_TYPE: Power */
@@ -203,6 +203,8 @@ struct cmd_safety {
                                    PROOF of kind ScsiReservation: what is to be released;
                                    INVENTORY in quarantine: what this host holds (lock and uid) */
     size_t n_locks;
+    bool complete; /* INVENTORY: `locks` is all that this host holds; nothing else ends a quarantine
+                    */
 };
 
 struct cmd {

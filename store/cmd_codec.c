@@ -177,7 +177,7 @@ static void enc_safety(struct buf *b, const struct cmd_safety *f)
         mpk_str(b, f->locks[i].uid);
         mpk_uint(b, f->locks[i].token);
     }
-    mpk_nil(b); /* reserved */
+    mpk_bool(b, f->complete);
 }
 
 static void enc_plain(struct buf *b, const struct cmd *c)
@@ -407,7 +407,7 @@ static void dec_safety(struct mpk *m, struct cmd_safety *f)
     f->offer = mpk_get_bool(m, "offer");
     dec_terms(m, &f->terms);
     dec_locks(m, f);
-    mpk_skip(m, 1, "reserved");
+    f->complete = mpk_get_bool(m, "complete");
 }
 
 static void dec_plain(struct mpk *m, struct cmd *c)

@@ -325,23 +325,20 @@ static int claim_all(struct ap *x, const struct s_inc *inc, bool doit)
     return 0;
 }
 
-static int check_names(struct ap *x)
+static int check_claims(struct ap *x, const struct s_inc *inc)
 {
     const struct cmd_safety *f = &x->c->safety;
+    int rc;
 
-    for (size_t i = 0; i < f->n_locks; i++) {
-        int rc = sf_lock_name_check(f->locks[i].lock, x->err);
-
-        for (size_t j = 0; rc == 0 && j < i; j++) {
-            if (str_eq(f->locks[i].lock, f->locks[j].lock)) {
-                rc = err_set(x->err, ERR_INVALID, "%s is named twice", f->locks[i].lock);
-            }
-        }
-        if (rc != 0) {
-            return rc;
-        }
+    if (!f->complete) {
+        return err_set(
+            x->err, ERR_REFUSED,
+            "the cluster was recovered: the inventory of host %s must say all that the host "
+            "holds",
+            inc->host);
     }
-    return 0;
+    rc = f->n_locks == 0 ? 0 : sl_named_once(x);
+    return rc != 0 ? rc : claim_all(x, inc, false);
 }
 
 int ap_inventory(struct ap *x)
@@ -360,10 +357,7 @@ int ap_inventory(struct ap *x)
                        inc.number, inc_state_name(inc.state), inc.epoch, x->s->meta.epoch);
     }
     if (x->s->meta.quarantined) {
-        rc = check_names(x);
-        if (rc == 0) {
-            rc = claim_all(x, &inc, false);
-        }
+        rc = check_claims(x, &inc);
         if (rc != 0) {
             return rc;
         }

@@ -76,6 +76,12 @@ static int pin_device(struct ap *x, struct cmd_fence_device *d)
     int rc;
 
     rc = obj_open(x->s, "fencedevices", d->name, &o, x->err);
+    if (rc == ERR_NOT_FOUND && d->generation == 0) {
+        /* one level that cannot work must not keep the others from being tried */
+        d->provides = CLASS_NONE;
+        d->create_rev = UINT64_MAX; /* and never equals anything: pinned() */
+        return 0;
+    }
     if (rc != 0) {
         return rc;
     }

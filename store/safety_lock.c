@@ -33,7 +33,7 @@ int sf_lock_name_check(const char *lock, struct err *err)
  */
 
 /* The holder must be in good standing before it may hold more. */
-static int holder_check(struct ap *x, const struct s_inc *inc)
+int sl_holder_check(struct ap *x, const struct s_inc *inc)
 {
     struct s_host h;
     struct obj_info o;
@@ -75,7 +75,7 @@ static int holder_check(struct ap *x, const struct s_inc *inc)
 }
 
 /* What is locked must exist and be the object that the agent means.  Files are no objects. */
-static int locked_object_check(struct ap *x, const struct cmd_lock_ref *ref)
+int sl_locked_object_check(struct ap *x, const struct cmd_lock_ref *ref)
 {
     const char *slash = strchr(ref->lock, '/');
     const char *plural = arena_strndup(x->a, ref->lock, (size_t)(slash - ref->lock));
@@ -99,7 +99,7 @@ static int locked_object_check(struct ap *x, const struct cmd_lock_ref *ref)
     return rc;
 }
 
-static int named_once(struct ap *x)
+int sl_named_once(struct ap *x)
 {
     const struct cmd_safety *c = &x->c->safety;
 
@@ -121,7 +121,7 @@ static int named_once(struct ap *x)
     return 0;
 }
 
-static int held_error(struct ap *x, const struct s_lock *l)
+int sl_held_error(struct ap *x, const struct s_lock *l)
 {
     const struct s_lock_slot *t = l->owner.incarnation != 0 ? &l->owner : &l->peer;
 
@@ -137,7 +137,7 @@ static int acquire_check(struct ap *x, const struct s_inc *inc, const struct cmd
     struct s_lock l;
     int rc;
 
-    rc = locked_object_check(x, ref);
+    rc = sl_locked_object_check(x, ref);
     if (rc != 0) {
         return rc;
     }
@@ -146,7 +146,7 @@ static int acquire_check(struct ap *x, const struct s_inc *inc, const struct cmd
         return rc == ERR_NOT_FOUND ? 0 : rc; /* free */
     }
     if (l.owner.incarnation != inc->number) {
-        return held_error(x, &l);
+        return sl_held_error(x, &l);
     }
     if (l.quarantined) {
         return err_set(x->err, ERR_REFUSED,
@@ -156,7 +156,7 @@ static int acquire_check(struct ap *x, const struct s_inc *inc, const struct cmd
     return 0;
 }
 
-static struct s_lock_slot new_slot(struct ap *x, const struct s_inc *inc)
+struct s_lock_slot sl_new_slot(struct ap *x, const struct s_inc *inc)
 {
     return (struct s_lock_slot){
         .incarnation = inc->number,
@@ -176,10 +176,10 @@ int ap_acquire(struct ap *x)
 
     rc = sf_inc_own(x, &inc);
     if (rc == 0) {
-        rc = holder_check(x, &inc);
+        rc = sl_holder_check(x, &inc);
     }
     if (rc == 0) {
-        rc = named_once(x);
+        rc = sl_named_once(x);
     }
     for (size_t i = 0; rc == 0 && i < c->n_locks; i++) {
         rc = acquire_check(x, &inc, &c->locks[i]);
@@ -194,7 +194,7 @@ int ap_acquire(struct ap *x)
             l = (struct s_lock){ .lock = c->locks[i].lock };
         }
         l.uid = c->locks[i].uid;
-        l.owner = new_slot(x, &inc);
+        l.owner = sl_new_slot(x, &inc);
         s_lock_put(x, &l);
         ap_value(x, l.owner.token);
     }
@@ -212,7 +212,7 @@ static struct s_lock_slot *slot_of(struct s_lock *l, uint64_t incarnation, uint6
     return sf_slot_is(&l->peer, incarnation, token) ? &l->peer : NULL;
 }
 
-static int stale_token(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
+int sl_stale_token(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
 {
     return err_set(x->err, ERR_STALE,
                    "incarnation %" PRIu64 " of %s does not hold %s by token %" PRIu64, inc->number,
@@ -233,13 +233,13 @@ static int release_check(struct ap *x, const struct s_inc *inc, const struct cmd
 
     rc = s_lock_get(x->s, ref->lock, x->a, &l, x->err);
     if (rc == ERR_NOT_FOUND) {
-        return stale_token(x, inc, ref);
+        return sl_stale_token(x, inc, ref);
     }
     if (rc != 0) {
         return rc;
     }
     slot = slot_of(&l, inc->number, ref->token);
-    return slot == NULL || !slot_current(x, slot) ? stale_token(x, inc, ref) : 0;
+    return slot == NULL || !slot_current(x, slot) ? sl_stale_token(x, inc, ref) : 0;
 }
 
 static void release_one(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
@@ -259,7 +259,7 @@ int ap_release(struct ap *x)
 
     rc = sf_inc_own(x, &inc);
     if (rc == 0) {
-        rc = named_once(x);
+        rc = sl_named_once(x);
     }
     for (size_t i = 0; rc == 0 && i < c->n_locks; i++) {
         rc = release_check(x, &inc, &c->locks[i]);
@@ -269,199 +269,6 @@ int ap_release(struct ap *x)
     }
     for (size_t i = 0; i < c->n_locks; i++) {
         release_one(x, &inc, &c->locks[i]);
-    }
-    return 0;
-}
-
-/* --- migration ---------------------------------------------------------------------------------
- */
-
-static int lock_of(struct ap *x, const char *lock, struct s_lock *ret)
-{
-    int rc = s_lock_get(x->s, lock, x->a, ret, x->err);
-
-    if (rc == ERR_NOT_FOUND) {
-        return err_set(x->err, ERR_STALE, "%s is held by nobody: nothing to migrate", lock);
-    }
-    if (rc == 0 && ret->quarantined) {
-        return err_set(x->err, ERR_REFUSED, "%s is quarantined", lock);
-    }
-    return rc;
-}
-
-static int join_check(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
-{
-    struct s_inc owner;
-    struct s_lock l;
-    int rc;
-
-    rc = locked_object_check(x, ref);
-    if (rc == 0) {
-        rc = lock_of(x, ref->lock, &l);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    if (l.owner.incarnation == 0 || l.peer.incarnation != 0 || str_eq(l.owner.host, inc->host)) {
-        return held_error(x, &l);
-    }
-    rc = sf_inc(x, l.owner.incarnation, &owner);
-    if (rc == 0 && owner.state != INC_LIVE) {
-        rc = err_set(x->err, ERR_REFUSED, "the source, host %s, is %s", owner.host,
-                     inc_state_name(owner.state));
-    }
-    return rc;
-}
-
-int ap_mig_join(struct ap *x)
-{
-    const struct cmd_safety *c = &x->c->safety;
-    struct s_inc inc;
-    int rc;
-
-    rc = sf_inc_own(x, &inc);
-    if (rc == 0) {
-        rc = holder_check(x, &inc);
-    }
-    if (rc == 0) {
-        rc = named_once(x);
-    }
-    for (size_t i = 0; rc == 0 && i < c->n_locks; i++) {
-        rc = join_check(x, &inc, &c->locks[i]);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    for (size_t i = 0; i < c->n_locks; i++) {
-        struct s_lock l;
-
-        CHECK(s_lock_get(x->s, c->locks[i].lock, x->a, &l, x->err) == 0);
-        l.peer = new_slot(x, &inc);
-        l.migration_aborted = false;
-        s_lock_put(x, &l);
-        ap_value(x, l.peer.token);
-    }
-    return 0;
-}
-
-static int commit_check(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
-{
-    struct s_inc peer;
-    struct s_lock l;
-    int rc;
-
-    rc = lock_of(x, ref->lock, &l);
-    if (rc != 0) {
-        return rc;
-    }
-    if (!sf_slot_is(&l.owner, inc->number, ref->token)) {
-        return stale_token(x, inc, ref);
-    }
-    if (l.peer.incarnation == 0 || l.migration_aborted) {
-        return err_set(x->err, ERR_REFUSED, "%s: %s", ref->lock,
-                       l.migration_aborted ? "the migration was aborted" : "no peer has joined");
-    }
-    rc = sf_inc(x, l.peer.incarnation, &peer);
-    if (rc == 0 && peer.state != INC_LIVE) {
-        rc = err_set(x->err, ERR_REFUSED, "the target, host %s, is %s: abort the migration",
-                     peer.host, inc_state_name(peer.state));
-    }
-    return rc;
-}
-
-/* All locks of one migration go to one and the same target. */
-static int same_peer(struct ap *x)
-{
-    const struct cmd_safety *c = &x->c->safety;
-    uint64_t peer = 0;
-
-    for (size_t i = 0; i < c->n_locks; i++) {
-        struct s_lock l;
-
-        CHECK(s_lock_get(x->s, c->locks[i].lock, x->a, &l, x->err) == 0);
-        if (i > 0 && l.peer.incarnation != peer) {
-            return err_set(x->err, ERR_REFUSED, "%s has another peer than %s", l.lock,
-                           c->locks[0].lock);
-        }
-        peer = l.peer.incarnation;
-    }
-    return 0;
-}
-
-int ap_mig_commit(struct ap *x)
-{
-    const struct cmd_safety *c = &x->c->safety;
-    struct s_inc inc;
-    int rc;
-
-    rc = sf_inc_own(x, &inc);
-    if (rc == 0) {
-        rc = holder_check(x, &inc);
-    }
-    if (rc == 0) {
-        rc = named_once(x);
-    }
-    for (size_t i = 0; rc == 0 && i < c->n_locks; i++) {
-        rc = commit_check(x, &inc, &c->locks[i]);
-    }
-    if (rc == 0) {
-        rc = same_peer(x);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    for (size_t i = 0; i < c->n_locks; i++) {
-        struct s_lock_slot source;
-        struct s_lock l;
-
-        CHECK(s_lock_get(x->s, c->locks[i].lock, x->a, &l, x->err) == 0);
-        source = l.owner;
-        l.owner = l.peer;
-        l.peer = source;
-        s_lock_put(x, &l);
-    }
-    return 0;
-}
-
-static int abort_check(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref)
-{
-    struct s_lock l;
-    int rc;
-
-    rc = lock_of(x, ref->lock, &l);
-    if (rc != 0) {
-        return rc;
-    }
-    return sf_slot_is(&l.owner, inc->number, ref->token) ? 0 : stale_token(x, inc, ref);
-}
-
-/* Named by the owner's token: after a commit the old source is no owner and its abort comes too
- * late. */
-int ap_mig_abort(struct ap *x)
-{
-    const struct cmd_safety *c = &x->c->safety;
-    bool agent = x->c->actor.role == ACTOR_AGENT;
-    struct s_inc inc;
-    int rc;
-
-    rc = agent ? sf_inc_own(x, &inc) : sf_inc(x, c->incarnation, &inc);
-    if (rc == 0) {
-        rc = named_once(x);
-    }
-    for (size_t i = 0; rc == 0 && i < c->n_locks; i++) {
-        rc = abort_check(x, &inc, &c->locks[i]);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    for (size_t i = 0; i < c->n_locks; i++) {
-        struct s_lock l;
-
-        CHECK(s_lock_get(x->s, c->locks[i].lock, x->a, &l, x->err) == 0);
-        if (l.peer.incarnation != 0 && !l.migration_aborted) {
-            l.migration_aborted = true;
-            s_lock_put(x, &l);
-        }
     }
     return 0;
 }

@@ -190,7 +190,8 @@ int access_txn_read(const struct ap *x, struct bytes key, struct bytes end);
 /* --- txn.c --- */
 
 int ap_txn(struct ap *x);
-int ap_lease(struct ap *x);
+int ap_lease(struct ap *x); /* rawlease.c */
+bool st_lease_exists(const struct ap *x, uint64_t id);
 bool bytes_is_prefix(struct bytes key, const char *prefix);
 /* Whether the one key, or the range, lies within the prefix. */
 bool bytes_within(struct bytes key, struct bytes end, const char *prefix);
@@ -289,6 +290,15 @@ int sf_executor_check(struct ap *x, const struct s_fencing *f); /* the running a
 int sf_lock_name_check(const char *lock, struct err *err);
 /* Clear the incarnation's slots of a lock that was read, and write it. */
 void sf_lock_clear(struct ap *x, struct s_lock *l, uint64_t incarnation);
+/* Of lock commands (safety_lock.c): the asking incarnation is in good standing; the object of a
+ * lock is there and the one that is meant; names are good and each is there once; refusals; a new
+ * slot. */
+int sl_holder_check(struct ap *x, const struct s_inc *inc);
+int sl_locked_object_check(struct ap *x, const struct cmd_lock_ref *ref);
+int sl_named_once(struct ap *x);
+int sl_held_error(struct ap *x, const struct s_lock *l);
+int sl_stale_token(struct ap *x, const struct s_inc *inc, const struct cmd_lock_ref *ref);
+struct s_lock_slot sl_new_slot(struct ap *x, const struct s_inc *inc);
 bool sf_slot_is(const struct s_lock_slot *slot, uint64_t incarnation, uint64_t token);
 
 #endif

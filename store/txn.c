@@ -1,4 +1,4 @@
-/* Transactions, and raw leases.
+/* Transactions.
  *
  * A transaction is checked as a whole against the state before it, then executed op by op; nothing
  * that is checked can fail half-way. */
@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/obj.h"
-#include "store/mpk.h"
 
 /* --- key ranges --------------------------------------------------------------------------------
  */
@@ -146,13 +145,6 @@ struct txn_sum {
     size_t before; /* bytes that they replace */
 };
 
-static bool lease_exists(const struct ap *x, uint64_t id)
-{
-    const char *key = arena_printf(x->a, "s/lease/%020" PRIu64, id);
-
-    return st_get(x->s, key, strlen(key)) != NULL;
-}
-
 static int check_put(const struct ap *x, const struct txn_op *op, struct txn_sum *sum)
 {
     const struct kv *old = st_get(x->s, op->key.p, op->key.n);
@@ -162,7 +154,7 @@ static int check_put(const struct ap *x, const struct txn_op *op, struct txn_sum
                        "put that keeps value or lease: \"%.*s\" is not there", (int)op->key.n,
                        (const char *)op->key.p);
     }
-    if (op->lease != 0 && !op->keep_lease && !lease_exists(x, op->lease)) {
+    if (op->lease != 0 && !op->keep_lease && !st_lease_exists(x, op->lease)) {
         return err_set(x->err, ERR_NOT_FOUND, "put: lease %" PRIu64 " does not exist", op->lease);
     }
     if (old != NULL) {
@@ -384,82 +376,5 @@ int ap_txn(struct ap *x)
             break;
         }
     }
-    return 0;
-}
-
-/* --- raw leases --------------------------------------------------------------------------------
- */
-
-struct lease_keys {
-    struct arena *a;
-    const char **keys;
-    size_t *lens;
-    size_t n, cap;
-};
-
-static void lease_key(void *ctx, const char *name, size_t len)
-{
-    struct lease_keys *k = ctx;
-
-    if (k->n == k->cap) {
-        size_t cap = k->cap == 0 ? 16 : k->cap * 2;
-        const char **keys = ARENA_ARRAY(k->a, const char *, cap);
-        size_t *lens = ARENA_ARRAY(k->a, size_t, cap);
-
-        if (k->n > 0) {
-            memcpy(keys, k->keys, k->n * sizeof(*keys));
-            memcpy(lens, k->lens, k->n * sizeof(*lens));
-        }
-        k->keys = keys;
-        k->lens = lens;
-        k->cap = cap;
-    }
-    k->keys[k->n] = arena_strndup(k->a, name, len);
-    k->lens[k->n++] = len;
-}
-
-static int lease_revoke(struct ap *x, uint64_t id, const char *key)
-{
-    struct lease_keys k = { .a = x->a };
-
-    if (!lease_exists(x, id)) {
-        return err_set(x->err, ERR_NOT_FOUND, "lease %" PRIu64 " does not exist", id);
-    }
-    st_index_walk(&x->s->by_lease, id, lease_key, &k);
-    for (size_t i = 0; i < k.n; i++) {
-        (void)st_del(x->s, k.keys[i], k.lens[i]);
-    }
-    st_del_str(x->s, key);
-    return 0;
-}
-
-int ap_lease(struct ap *x)
-{
-    uint64_t id = x->c->number;
-    uint64_t ttl = x->c->number2;
-    struct buf value = { 0 };
-    const char *key;
-
-    while (id == 0 || (x->c->number == 0 && lease_exists(x, id))) {
-        id = id == 0 ? ap_rev(x) : id + 1; /* an id of the store's choice */
-    }
-    key = arena_printf(x->a, "s/lease/%020" PRIu64, id);
-    if (ttl == 0) {
-        return lease_revoke(x, id, key);
-    }
-    if (x->c->actor.role == ACTOR_CONTROLLER) {
-        return err_set(x->err, ERR_DENIED, "controllers end leases, they do not grant them");
-    }
-    if (lease_exists(x, id)) {
-        return err_set(x->err, ERR_EXISTS, "lease %" PRIu64 " exists already", id);
-    }
-    if (x->s->meta.nospace || x->s->bytes + 64 > x->s->limits.quota_bytes) {
-        return err_set(x->err, ERR_LIMIT, "quota: %zu of %zu bytes used, no new leases",
-                       x->s->bytes, x->s->limits.quota_bytes);
-    }
-    mpk_uint(&value, ttl);
-    (void)st_put(x->s, key, strlen(key), value.data, value.len, 0);
-    buf_done(&value);
-    ap_value(x, id);
     return 0;
 }

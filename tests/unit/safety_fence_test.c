@@ -131,6 +131,37 @@ static void every_device_of_the_level_must_be_off(void **state)
     OWNER(VM1, 0);
 }
 
+/* A device that is not there spoils its own level only. */
+static void a_missing_device_does_not_block_the_other_level(void **state)
+{
+    struct cmd_fence_device d[] = { { .name = "gone", .generation = 0, .type = "Ipmi" },
+                                    { .name = "pdu", .generation = 1, .type = "ApcSnmp" } };
+    struct cmd_fence_level lv[] = { { .devices = &d[0], .n_devices = 1 },
+                                    { .devices = &d[1], .n_devices = 1 } };
+    uint64_t n1 = inc_of("n1");
+    uint64_t f;
+
+    (void)state;
+    fx_host("n1", 2, "[{\"devices\":[\"gone\"]},{\"devices\":[\"pdu\"]}]");
+    OK(fx_acquire("n1", n1, VM1));
+    OK(fx_lost(n1));
+    d[0].generation = 1;
+    WANT(ERR_NOT_FOUND, open_levels(lv, 2, 2));
+    d[0].generation = 0;
+    OK(open_levels(lv, 2, 2));
+    f = fx_value();
+    OK(fx_attempt(f, 0, "n2"));
+    OK(fx_result_as(as_executor("n2"), f, 1, "gone", FENCE_RESULT_SUCCEEDED));
+    WANT(ERR_REFUSED, off(f, 1));
+    fx_device("gone", 0,
+              "Ipmi"); /* made by now, even with that number: still not what was pinned */
+    WANT(ERR_REFUSED, off(f, 1));
+    still_held();
+    OK(fx_attempt(f, 1, "n2"));
+    OK(fx_result_as(as_executor("n2"), f, 2, "pdu", FENCE_RESULT_SUCCEEDED));
+    OK(off(f, 2));
+}
+
 static void the_second_level_after_the_first(void **state)
 {
     struct cmd_fence_device d[] = { { .name = "drac", .generation = 1, .type = "Ipmi" },
@@ -908,6 +939,7 @@ int main(void)
         FX_CLUSTER_TEST(unknown_never_unlocks),
         FX_CLUSTER_TEST(the_last_reading_counts),
         FX_CLUSTER_TEST(every_device_of_the_level_must_be_off),
+        FX_CLUSTER_TEST(a_missing_device_does_not_block_the_other_level),
         FX_CLUSTER_TEST(the_second_level_after_the_first),
         FX_CLUSTER_TEST(fencing_begins_with_lost),
         FX_CLUSTER_TEST(a_user_may_fence_a_live_host),
