@@ -529,5 +529,6 @@ int main(void)
         cmocka_unit_test(control_socket),
     };
 
+    (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, find_bins, NULL);
 }
