@@ -31,6 +31,7 @@ struct rep_ship {
     struct rep_file *file;
     uint64_t sent, want; /* offsets */
     bool reading, wanted;
+    uint64_t active_ms; /* when the receiver was last heard of it */
     size_t n;
     uint8_t *piece; /* SHIP_PIECE */
     struct err err;
@@ -156,6 +157,7 @@ bool rep_ship_send(struct rep *r, struct raft_io_send *req, const struct raft_me
     s->session = ++r->next_tag;
     s->req = req;
     s->cb = cb;
+    s->active_ms = rep_now(r);
     s->piece = mem_alloc(SHIP_PIECE);
     snap_meta_copy(&r->snap->newest, &s->meta);
     r->snap->pins++;
@@ -189,6 +191,7 @@ void rep_ship_want(struct rep *r, uint64_t from, const uint8_t *data, size_t len
         s->sent = offset;
     }
     s->want = offset;
+    s->active_ms = rep_now(r);
     if (progress != NULL) {
         /* It gets on: the core's time-out is for receivers that do not. */
         progress->snapshot_last_send = rep_now(r);
@@ -219,6 +222,20 @@ void rep_ship_down(struct rep *r, uint64_t id)
         rep_enter(r);
         ship_end(r, p->ship, RAFT_NOCONNECTION);
         rep_leave(r);
+    }
+}
+
+/* The core's own time-out is longer, so that it finds the way free. */
+void rep_ship_tick(struct rep *r, uint64_t now)
+{
+    for (size_t i = 0; i < r->n_peers; i++) {
+        struct rep_ship *s = r->peers[i]->ship;
+
+        if (s != NULL && now - s->active_ms >= 10ULL * r->params.election_ms) {
+            rep_enter(r);
+            ship_end(r, s, RAFT_NOCONNECTION);
+            rep_leave(r);
+        }
     }
 }
 

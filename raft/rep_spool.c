@@ -295,6 +295,16 @@ void rep_spool_step(struct rep *r)
     spool_drop(r);
 }
 
+/* Verifying a large one takes long: tell the sender that we are still at it. */
+void rep_spool_tick(struct rep *r)
+{
+    struct rep_spool *s = r->snap->spool;
+
+    if (s != NULL && (s->state == SPOOL_VERIFY || s->state == SPOOL_READY)) {
+        spool_send(r, s, FRAME_SNAP_WANT, s->offset);
+    }
+}
+
 const char *rep_spool_take(struct rep *r, uint64_t index, uint64_t term)
 {
     struct rep_spool *s = r->snap->spool;

@@ -313,6 +313,8 @@ void rep_tick(struct rep *r)
     rep_forward_tick(r, now);
     rep_read_tick(r, now);
     rep_call_tick(r, now);
+    rep_ship_tick(r, now);
+    rep_spool_tick(r);
     for (size_t i = 0; i < r->n_peers; i++) {
         rep_pump(r, r->peers[i]);
     }

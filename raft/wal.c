@@ -244,7 +244,9 @@ static void prep_done(struct rep_job *job)
 
 static void wal_prepare(struct wal *w)
 {
-    if (w->preparing || w->next_file != NULL || w->failed) {
+    if (w->preparing || w->next_file != NULL || w->failed ||
+        (w->writing != NULL && w->writing->with_head)) {
+        /* The last: a file without a head, after a crash, is always the last one. */
         return;
     }
     w->preparing = true;
@@ -420,6 +422,9 @@ static void out_done(struct rep_job *job)
     CHECK(o->end_pos > w->durable);
     w->durable = o->end_pos;
     w->written += o->b.len;
+    if (o->with_head) {
+        wal_prepare(w);
+    }
     o->next = w->pool;
     w->pool = o;
     w->opts.on_durable(w->opts.ctx);
@@ -450,7 +455,6 @@ static void wal_switch(struct wal *w, struct wal_out *o)
     w->cur_file = w->next_file;
     w->next_file = NULL;
     o->with_head = true;
-    wal_prepare(w);
 }
 
 void wal_kick(struct wal *w)

@@ -233,6 +233,7 @@ static void start(unsigned i)
     struct err err;
 
     machines[i] = (struct machine){ 0 };
+    w.nodes[i].disk.fail_writes = false;
     if (world_open(&w, i, &err) != 0) {
         fail_msg("seed %llu: n%u does not start: %s", (unsigned long long)seed, i + 1, err.msg);
     }
@@ -498,7 +499,6 @@ static void run_heal(void)
     heal();
     for (unsigned i = 0; i < WORLD_MAX; i++) {
         w.nodes[i].disk_ms = 5;
-        w.nodes[i].paused_until = 0;
         w.nodes[i].disk.fail_writes = false;
     }
     while (!converged() && w.now < until) {

@@ -41,7 +41,7 @@ struct wlink { /* one direction; a pair shares up and epoch through the lower on
     bool cut; /* this direction delivers nothing */
     uint64_t epoch;
     uint64_t last_at; /* delivery stays in order */
-    uint64_t stalled_at;
+    uint64_t stalled_at, broken_at;
     size_t queued;
 };
 
@@ -219,7 +219,7 @@ static bool we_net_send(void *ctx, uint64_t id, const void *frame, size_t len)
     if (!we_net_up(ctx, id)) {
         return false;
     }
-    if (w->links[n->i][to->i].cut || (raft && world_rand(w, 1000) < w->drop)) {
+    if (raft && world_rand(w, 1000) < w->drop) {
         return true; /* nobody can know */
     }
     w->frames++;
@@ -346,6 +346,7 @@ static void world_link_break(struct world *w, unsigned a, unsigned b)
                                         .life = w->nodes[a].life });
         }
         l->up = false;
+        l->broken_at = w->now;
         l->epoch = epoch;
         l->queued = 0;
         l->last_at = 0;
@@ -410,7 +411,8 @@ static void world_links(struct world *w)
 
             if (x->up && (x->cut || y->cut) && w->now - since > 2 * WORLD_ELECTION) {
                 world_link_break(w, a, b);
-            } else if (!x->up && may && world_rand(w, 3) == 0) {
+            } else if (!x->up && may && w->now > x->broken_at + 30 && world_rand(w, 3) == 0) {
+                /* not before both sides were told that the one before is down */
                 x->up = y->up = true;
                 x->epoch = y->epoch = ++w->order;
                 for (int k = 0; k < 2; k++) {
@@ -438,6 +440,15 @@ static void world_deliver(struct world *w, struct wnode *n, struct wev *e)
     size_t used;
 
     if (e->epoch != l->epoch || !l->up) {
+        return;
+    }
+    if (l->cut) { /* it stalls until it is healed or broken */
+        struct wev again = *e;
+
+        e->data = NULL;
+        again.at = w->now + 20;
+        l->last_at = again.at > l->last_at ? again.at : l->last_at;
+        world_push(w, again);
         return;
     }
     l->queued -= e->len;
