@@ -243,7 +243,7 @@ static void secrets_travel_on_stdin_only(void **state)
     (void)state;
     set(&op, "password", SECRET);
     script("program", "tr '\\0' '\\n' </proc/$$/cmdline >cmdline; env >environ; "
-                      "while read -r l \&\& test -n \"$l\"; do echo \"$l\"; done >stdin; exit 2");
+                      "while read -r l && test -n \"$l\"; do echo \"$l\"; done >stdin; exit 2");
     path_of(path, "program");
     assert_int_equal(run_poked(path, &op, 0, 0, 0).result, FENCE_UNKNOWN);
     assert_true(file_has("cmdline", "program"));
