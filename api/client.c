@@ -14,6 +14,7 @@
 
 #define API_CALL_MAGIC 0xa91ca11dU
 #define API_ROLE "picket:voters"
+#define API_HOME_MS 3000 /* the first endpoint is the own host's: go back to it soon */
 
 /* Around one http_call. */
 struct api_call {
@@ -108,7 +109,8 @@ int api_error_from_reply(const struct http_reply *reply, struct err *err)
 int api_client_new(uv_loop_t *loop, const struct api_config *cfg, struct api_client **ret,
                    struct err *err)
 {
-    struct http_client_opts opts = { .endpoints = (const char *const *)cfg->servers,
+    struct http_client_opts opts = { .home_ms = API_HOME_MS,
+                                     .endpoints = (const char *const *)cfg->servers,
                                      .n_endpoints = cfg->n_servers,
                                      .tls = cfg->tls,
                                      .want_role = API_ROLE };

@@ -16,7 +16,7 @@
 #define API_WATCH_MAGIC 0xa91a7c48U
 #define API_BACKOFF_MIN_MS 50
 #define API_BACKOFF_MAX_MS 2000
-#define API_SILENCE_MS 15000 /* three bookmarks of the server */
+#define API_SILENCE_MS 4000 /* four bookmarks of the server, which are asked for once a second */
 
 struct api_watch {
     unsigned magic;
@@ -43,6 +43,7 @@ struct api_watch {
 };
 
 static void watch_attempt(struct api_watch *w);
+static void watch_open(struct api_watch *w);
 
 /* --- failing and trying again --- */
 
@@ -156,6 +157,11 @@ static void watch_event(struct api_watch *w, const char *type, json_t *obj)
     }
     if (!str_eq(type, "BOOKMARK")) {
         watch_bad_line(w, "an event of unknown type");
+    } else if (http_lines_away(w->lines)) {
+        /* Everything up to the bookmark was delivered: go on at home, where we end when it ends. */
+        http_lines_close(w->lines);
+        w->lines = NULL;
+        watch_open(w);
     }
 }
 
@@ -222,7 +228,7 @@ static void watch_open(struct api_watch *w)
 
     buf_add_str(&b, API_PREFIX "/");
     http_escape(&b, w->plural);
-    buf_add_str(&b, "?watch=true&allowWatchBookmarks=true&resourceVersion=");
+    buf_add_str(&b, "?watch=true&allowWatchBookmarks=true&bookmarkSeconds=1&resourceVersion=");
     http_escape(&b, w->resume);
     if (w->query != NULL) {
         buf_add_byte(&b, '&');

@@ -26,6 +26,12 @@ void hc_kick(struct http_client *c)
 
 /* --- one request --- */
 
+/* The first endpoint is the caller's own; give it another chance some time after it failed. */
+bool hc_home_again(const struct http_client *c)
+{
+    return c->opts.home_ms != 0 && uv_now(c->loop) - c->home_failed_ms >= c->opts.home_ms;
+}
+
 void hc_op_init(struct hc_op *op, struct http_client *c, const struct http_call_args *a)
 {
     uint64_t now;
@@ -56,6 +62,9 @@ void hc_op_init(struct hc_op *op, struct http_client *c, const struct http_call_
     op->repeatable = op->readonly || a->repeatable;
     op->deadline_ms = now + (a->timeout_ms != 0 ? a->timeout_ms : HC_TIMEOUT_MS);
     op->patient_until_ms = a->patience_ms != 0 ? now + a->patience_ms : 0;
+    if (hc_home_again(c)) {
+        c->cur = 0;
+    }
     op->ep = c->cur;
     op->state = HC_WAITING;
     TAILQ_INSERT_TAIL(&c->all, op, all);
@@ -134,6 +143,9 @@ static bool hc_op_next(struct hc_op *op)
     size_t next = (op->ep + 1) % c->opts.n_endpoints;
 
     op->n_tried++;
+    if (op->ep == 0) {
+        c->home_failed_ms = now;
+    }
     if (c->cur == op->ep) {
         c->cur = next;
     }

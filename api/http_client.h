@@ -28,6 +28,8 @@ struct http_client_opts {
     uint64_t connect_ms;   /* connect and handshake; 0: 5 s */
     size_t max_body;       /* of an answer; 0: 64 MiB */
     size_t max_conns;      /* to one endpoint, streams not counted; 0: 8 */
+    uint64_t home_ms;      /* so long after its last failure the first endpoint is preferred again;
+                              0: never, it stays with the one that answered last */
     size_t max_calls;      /* waiting or under way; 0: 4096; more give ERR_LIMIT */
 };
 
@@ -99,5 +101,8 @@ void http_lines_close(struct http_lines *l); /* no callback comes any more */
 /* Stop reading, or go on (back-pressure to the server); silence is not judged meanwhile.  Lines
  * that have arrived already still come. */
 void http_lines_pause(struct http_lines *l, bool paused);
+/* Does the stream come from another endpoint than the first one, which may be tried again
+ * (home_ms)? */
+bool http_lines_away(const struct http_lines *l);
 
 #endif

@@ -126,6 +126,12 @@ void http_lines_pause(struct http_lines *l, bool paused)
     hc_kick(l->op.client);
 }
 
+bool http_lines_away(const struct http_lines *l)
+{
+    OBJ_CHECK(&l->op, HC_OP_MAGIC);
+    return l->op.ep != 0 && hc_home_again(l->op.client);
+}
+
 void hc_lines_answered(struct http_lines *l, struct http_msg *msg)
 {
     struct http_lines_cbs cbs = l->cbs;

@@ -97,7 +97,8 @@ struct http_client {
     struct http_client_opts opts;
     char *endpoints[HC_ENDPOINTS_MAX];
     char *want_role;
-    size_t cur; /* endpoint for new requests */
+    size_t cur;              /* endpoint for new requests */
+    uint64_t home_failed_ms; /* uv_now of the newest failure of endpoint 0 */
     struct hc_ops all;
     struct hc_ops waiting;
     struct hc_ops failed;
@@ -119,6 +120,7 @@ void hc_op_init(struct hc_op *op, struct http_client *c, const struct http_call_
 /* Give back everything, with the call or the lines around it; nobody is told. */
 void hc_op_free(struct hc_op *op);
 void hc_kick(struct http_client *c);
+bool hc_home_again(const struct http_client *c);
 void hc_maybe_free(struct http_client *c);
 void hc_op_unbind(struct hc_op *op);
 /* This endpoint did not do it: try the next one, or fail. */

@@ -15,6 +15,7 @@
 #include "cmd/picketd/rest.h"
 
 #define BOOKMARK_MS 5000U
+#define NO_LEADER_MS 3000U /* a node that knows no leader for so long sends its watchers away */
 #define BATCH_MAX 512
 
 struct watch {
@@ -24,8 +25,10 @@ struct watch {
     uv_timer_t timer;
     bool table, bookmarks, blocked, ended;
     char *labels, *fields;
-    uint64_t end_ms;   /* timeoutSeconds, 0: none */
-    uint64_t sent_rev; /* of the last bookmark or event */
+    uint64_t bookmark_ms;
+    uint64_t leaderless_ms; /* since when, 0: there is a leader */
+    uint64_t end_ms;        /* timeoutSeconds, 0: none */
+    uint64_t sent_rev;      /* of the last bookmark or event */
     unsigned closing;
 };
 
@@ -210,6 +213,19 @@ static void watch_bookmark(struct watch *w, uint64_t rev, bool initial_end)
     watch_line(w, "BOOKMARK", obj);
 }
 
+/* Cut off from the quorum this node sees no changes; another one may. */
+static bool watch_is_blind(struct watch *w)
+{
+    uint64_t now = clock_now_ms();
+
+    if (rep_leader(w->r->node->rep) != 0) {
+        w->leaderless_ms = 0;
+    } else if (w->leaderless_ms == 0) {
+        w->leaderless_ms = now;
+    }
+    return w->leaderless_ms != 0 && now - w->leaderless_ms >= NO_LEADER_MS;
+}
+
 static void on_timer(uv_timer_t *t)
 {
     struct watch *w = t->data;
@@ -217,7 +233,7 @@ static void on_timer(uv_timer_t *t)
     if (w->ended) {
         return;
     }
-    if (w->end_ms != 0 && clock_now_ms() >= w->end_ms) {
+    if ((w->end_ms != 0 && clock_now_ms() >= w->end_ms) || watch_is_blind(w)) {
         watch_end(w);
         return;
     }
@@ -263,8 +279,12 @@ static void watch_options(struct watch *w)
     const char *labels = http_req_query(req, "labelSelector");
     const char *fields = http_req_query(req, "fieldSelector");
     const char *timeout = http_req_query(req, "timeoutSeconds");
+    const char *every = http_req_query(req, "bookmarkSeconds"); /* ours: how often */
     uint64_t s;
 
+    if (every != NULL && str_parse_u64(every, &s) && s > 0 && s <= 60) {
+        w->bookmark_ms = s * 1000;
+    }
     w->table = rest_wants_table(w->r);
     w->bookmarks = str_eq(http_req_query(req, "allowWatchBookmarks"), "true");
     w->labels = labels == NULL || *labels == 0 ? NULL : mem_strdup(labels);
@@ -302,13 +322,14 @@ static void watch_open(struct rest *r, uint64_t from, bool initial)
     char prefix[OBJECT_KEY_MAX];
 
     w->r = r;
+    w->bookmark_ms = BOOKMARK_MS;
     watch_options(w);
     object_prefix(r->k, prefix, sizeof(prefix));
     w->wake.data = w;
     w->timer.data = w;
     CHECK(uv_async_init(r->node->loop, &w->wake, on_wake) == 0);
     CHECK(uv_timer_init(r->node->loop, &w->timer) == 0);
-    CHECK(uv_timer_start(&w->timer, on_timer, BOOKMARK_MS, BOOKMARK_MS) == 0);
+    CHECK(uv_timer_start(&w->timer, on_timer, w->bookmark_ms, w->bookmark_ms) == 0);
     w->w = store_watch_new(r->node->store, prefix, strlen(prefix), NULL, 0, from, watch_wake, w);
     r->req->data = w;
     r->req->on_abort = watch_abort;
