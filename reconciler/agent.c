@@ -76,7 +76,7 @@ void agent_wake(struct agent *a)
     uint64_t now = clock_now_ms();
     uint64_t at;
 
-    if (a->in_run || a->stopping || a->vmx == NULL) {
+    if (a->in_run || a->stopping || a->starting || a->vmx == NULL) {
         return;
     }
     at = vmx_next_ms(a->vmx);
@@ -119,6 +119,7 @@ static void on_renewed(struct agent *a)
 
     renew_view(a->renew, &v);
     note_revision(a, &v);
+    agent_client_follow(a, v.endpoint);
     if (v.state == RENEW_STALE && a->phase > AGENT_LEASE && a->phase != AGENT_REFUSED) {
         agent_boot_again(a, "the lease is not known any more");
         return;
@@ -163,6 +164,7 @@ static void on_tick(uv_timer_t *t)
     if (v.state == RENEW_LOST) {
         agent_boot_lost(a, clock_now_ms());
     }
+    agent_client_tick(a, clock_now_ms());
     agent_guard_step(a);
     agent_status_tick(a);
 }
@@ -182,6 +184,7 @@ static void free_agent(struct agent *a)
     free(a->step_error);
     free(a->hypervisor);
     json_decref(a->status_sent);
+    agent_client_free(a);
     a->magic = 0;
     free(a);
 }
@@ -212,20 +215,9 @@ static int open_clients(struct agent *a, const struct agent_opts *o, struct err 
                              .watchdog = o->watchdog,
                              .on_change = on_renew_change,
                              .ctx = a };
-    struct api_config *cfg = NULL;
-    struct buf servers = { 0 };
-    int rc;
+    int rc = renew_start(&ro, &a->renew, err);
 
-    for (size_t i = 0; i < o->n_endpoints; i++) {
-        buf_printf(&servers, "%s%s", i == 0 ? "" : ",", o->endpoints[i]);
-    }
-    rc = api_config_make(buf_cstr(&servers), o->tls_cert, o->tls_key, o->tls_ca, NULL, &cfg, err);
-    if (rc == 0) {
-        rc = api_client_new(a->loop, cfg, &a->api, err);
-    }
-    api_config_free(cfg);
-    buf_done(&servers);
-    return rc == 0 ? renew_start(&ro, &a->renew, err) : rc;
+    return rc == 0 ? agent_client_open(a, o->endpoints[0], err) : rc;
 }
 
 static void init_timer(struct agent *a, uv_timer_t *t)
@@ -260,6 +252,12 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     a->boot_id = mem_strdup(o->boot_id);
     a->hardware_id = mem_strdup(o->hardware_id);
     a->watchdog = mem_strdup(o->watchdog);
+    for (size_t i = 0; i < o->n_endpoints && i < RENEW_ENDPOINTS_MAX; i++) {
+        a->endpoints[a->n_endpoints++] = mem_strdup(o->endpoints[i]);
+    }
+    a->tls_cert = mem_strdup(o->tls_cert);
+    a->tls_key = mem_strdup(o->tls_key);
+    a->tls_ca = mem_strdup(o->tls_ca);
     a->watchdog_timeout_ms = o->watchdog_timeout_ms;
     a->dev = o->dev;
     a->on_reset = o->on_reset;
@@ -286,20 +284,20 @@ int agent_start(uv_loop_t *loop, const struct agent_opts *opts, struct drv *drv,
         return err_set(err, ERR_INVALID, "a host name, a boot id and a hardware id are needed");
     }
     a = make(loop, opts, drv);
+    a->starting = true; /* nothing to wake yet */
     rc = open_data(a, err);
     if (rc == 0) {
         rc = open_clients(a, opts, err);
     }
     if (rc != 0) {
-        if (a->api != NULL) {
-            api_client_close(a->api, NULL, NULL);
-        }
+        renew_stop(a->renew);
         drv_listen(drv, NULL, NULL);
         vmx_free(a->vmx);
         free_agent(a);
         return rc;
     }
     init_handles(a);
+    a->starting = false;
     CHECK(uv_timer_start(&a->tick, on_tick, 0, TICK_MS) == 0);
     vmx_look(a->vmx);
     agent_status_capacity(a);
@@ -352,7 +350,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     agent_seen_save(a, true);
     renew_stop(a->renew);
     a->renew = NULL;
-    a->closing = (unsigned)ARRAY_LEN(handles) + 2;
+    a->closing = (unsigned)ARRAY_LEN(handles) + 1;
     for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
         uv_close(handles[i], on_handle_closed);
     }
@@ -360,6 +358,6 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
         api_watch_free(a->caches[i].watch);
         a->caches[i].watch = NULL;
     }
-    api_client_close(a->api, on_part_closed, a);
+    a->closing += agent_client_close(a, on_part_closed);
     drv_close(a->drv, on_part_closed, a);
 }

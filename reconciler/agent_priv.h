@@ -12,6 +12,7 @@
 
 #define AGENT_MAGIC 0x6167656eU
 #define AGENT_CACHES_MAX 16
+#define AGENT_RETIRED_MAX 8
 
 enum agent_phase {
     AGENT_LOOK = 0,
@@ -72,7 +73,17 @@ struct agent {
     struct drv *drv;
     struct vmx *vmx;
     struct renew *renew;
+    /* API clients: the one in use, whose first endpoint is the one that the renewer gets answers
+     * from, and older ones whose calls have not ended yet */
     struct api_client *api;
+    char *api_endpoint;
+    struct {
+        struct api_client *api;
+        uint64_t until_ms;
+    } retired[AGENT_RETIRED_MAX];
+    char *endpoints[RENEW_ENDPOINTS_MAX];
+    size_t n_endpoints;
+    char *tls_cert, *tls_key, *tls_ca;
     struct timing timing;
     struct agent_cache caches[AGENT_CACHES_MAX];
     size_t n_caches;
@@ -128,6 +139,7 @@ struct agent {
     json_t *apply_object;
     size_t apply_pending;
     /* stopping */
+    bool starting;
     bool stopping;
     unsigned closing;
     void (*on_stopped)(void *ctx);
@@ -146,12 +158,20 @@ void agent_boot_looked(struct agent *a);
 void agent_boot_leased(struct agent *a);
 void agent_boot_inventoried(struct agent *a);
 
+/* agent_client.c */
+int agent_client_open(struct agent *a, const char *first, struct err *err);
+void agent_client_follow(struct agent *a, const char *endpoint); /* the renewer's */
+void agent_client_tick(struct agent *a, uint64_t now);
+unsigned agent_client_close(struct agent *a, void (*on_closed)(void *ctx)); /* how many close */
+void agent_client_free(struct agent *a);
+
 /* agent_seen.c */
 void agent_seen_load(struct agent *a);
 void agent_seen_save(struct agent *a, bool now);
 
 /* agent_watch.c */
 void agent_watch_start(struct agent *a);
+void agent_watch_restart(struct agent *a); /* on the client that is now in use */
 void agent_watch_stop(struct agent *a);
 const json_t *agent_object(void *ctx, const char *plural, const char *name);
 bool agent_synced(const struct agent *a);

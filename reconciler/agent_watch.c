@@ -221,27 +221,40 @@ static void on_synced(void *data)
     }
 }
 
-void agent_watch_start(struct agent *a)
+static void watch_open(struct agent_cache *c)
 {
     static const struct api_watch_cbs cbs = { .on_sync_begin = on_sync_begin,
                                               .on_object = on_object,
                                               .on_synced = on_synced };
-    char *own;
+    struct agent *a = c->a;
+    char *own = mem_printf("fieldSelector=metadata.name%%3D%s", a->name);
 
+    c->watch = str_eq(c->plural, "hosts") ? api_watch_query(a->api, c->plural, own, &cbs, c)
+                                          : api_watch_new(a->api, c->plural, &cbs, c);
+    free(own);
+}
+
+void agent_watch_start(struct agent *a)
+{
     if (a->n_caches > 0) {
         return;
     }
-    own = mem_printf("fieldSelector=metadata.name%%3D%s", a->name);
     for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
         struct agent_cache *c = &a->caches[a->n_caches++];
 
         c->a = a;
         c->plural = watched[i].plural;
         c->apply = watched[i].apply;
-        c->watch = str_eq(c->plural, "hosts") ? api_watch_query(a->api, c->plural, own, &cbs, c)
-                                              : api_watch_new(a->api, c->plural, &cbs, c);
+        watch_open(c);
     }
-    free(own);
+}
+
+void agent_watch_restart(struct agent *a)
+{
+    for (size_t i = 0; i < a->n_caches; i++) {
+        api_watch_free(a->caches[i].watch);
+        watch_open(&a->caches[i]);
+    }
 }
 
 void agent_watch_stop(struct agent *a)

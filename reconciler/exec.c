@@ -176,7 +176,6 @@ static bool needs_lease(enum act_kind k)
     case ACT_CREATE_VOLUME:
     case ACT_ACTIVATE:
     case ACT_START:
-    case ACT_UNPAUSE:
         return true;
     case ACT_LOOK:
     case ACT_READ_LOCKS:
@@ -184,6 +183,7 @@ static bool needs_lease(enum act_kind k)
     case ACT_SHUTDOWN:
     case ACT_DESTROY:
     case ACT_PAUSE:
+    case ACT_UNPAUSE: /* also a way to stop; not_after covers the other way */
     case ACT_DEACTIVATE:
     case ACT_RELEASE:
         return false;
@@ -204,13 +204,12 @@ static bool may_begin(const struct vmx_item *it, const struct act *act)
         return true;
     }
     if (!vm_lease_good(&env) || env.incarnation != it->x->src.incarnation) {
-        /* Waking a paused guest in order to stop it needs no lease. */
-        return act->kind == ACT_UNPAUSE && it->plan.intent.phase == VM_PHASE_STOPPING;
+        return false;
     }
     if (act->kind == ACT_CREATE_VOLUME) {
         return env.lease_until_ms >= env.now_ms + env.effect_ms;
     }
-    return env.guarded || act->kind == ACT_UNPAUSE;
+    return env.guarded;
 }
 
 static bool save(struct vmx_item *it)

@@ -23,6 +23,8 @@
  *      else.  An error: the next endpoint is asked at once, each at most once a heartbeat.
  */
 
+#define HOME_ROUNDS 10U
+
 const char *renew_state_name(enum renew_state s)
 {
     switch (s) {
@@ -162,11 +164,10 @@ static void acknowledged(struct renew *r, const struct renew_call *c, const json
         set_state(r, RENEW_LIVE);
     }
     v->error[0] = '\0';
-    (void)str_copy(v->endpoint, sizeof(v->endpoint), c->ep->name);
     renew_wd_deadline(r);
 }
 
-static void refused(struct renew *r, const struct renew_call *c, const json_t *j)
+static void refused(struct renew *r, const struct renew_call *c, const json_t *j, const char *code)
 {
     const char *reason = jget_str(j, "reason", "");
     const char *message = jget_str(j, "message", "");
@@ -177,7 +178,8 @@ static void refused(struct renew *r, const struct renew_call *c, const json_t *j
         return;
     }
     r->lost_seq = c->seq;
-    if (str_eq(reason, "LeaseLost") || strstr(message, "LeaseLost") != NULL) {
+    if (str_eq(reason, "LeaseLost") || strstr(message, "LeaseLost") != NULL ||
+        str_eq(code, err_name(ERR_REFUSED))) {
         set_state(r, RENEW_LOST);
     } else {
         set_state(r, RENEW_STALE);
@@ -196,7 +198,7 @@ static void reply_apply(struct renew *r, struct renew_call *c, const struct http
     if (reply->status == 200 && j != NULL) {
         acknowledged(r, c, j);
     } else if (reply->status == 409) {
-        refused(r, c, j);
+        refused(r, c, j, http_header_get(&reply->headers, HTTP_ERROR_HEADER));
     } else {
         (void)snprintf(r->view.error, sizeof(r->view.error), "%s: %d %.200s", c->ep->name,
                        reply->status, jget_str(j, "message", ""));
@@ -206,6 +208,12 @@ static void reply_apply(struct renew *r, struct renew_call *c, const struct http
 }
 
 static void send_next(struct renew *r);
+
+/* Was asked in an earlier heartbeat and has not answered. */
+static bool owes(const struct renew *r, const struct renew_endpoint *ep)
+{
+    return ep->call != NULL && ep->tried != r->round;
+}
 
 static void on_reply(void *data, const struct err *err, const struct http_reply *reply)
 {
@@ -225,8 +233,12 @@ static void on_reply(void *data, const struct err *err, const struct http_reply 
     c->ep->call_data = NULL;
     if (failed && r->cur == c->ep->index) {
         r->cur = (r->cur + 1) % r->n_endpoints;
-    } else if (!failed) {
+    } else if (!failed && (c->ep->index < r->cur || owes(r, &r->endpoints[r->cur]))) {
         r->cur = c->ep->index;
+    }
+    if (!failed && !str_eq(r->view.endpoint, r->endpoints[r->cur].name)) {
+        (void)str_copy(r->view.endpoint, sizeof(r->view.endpoint), r->endpoints[r->cur].name);
+        r->changed = true;
     }
     uv_mutex_unlock(&r->lock);
     free(c);
@@ -301,6 +313,10 @@ static void on_tick(uv_timer_t *t)
     renew_wd_tick(r);
     if (active) {
         send_next(r);
+    }
+    if (active && r->cur != 0 && r->round % HOME_ROUNDS == 0 && r->endpoints[0].call == NULL &&
+        r->endpoints[0].tried != r->round) {
+        post(r, &r->endpoints[0]); /* is the own picketd back? */
     }
     renew_notify(r);
 }

@@ -48,11 +48,12 @@ static void stop(struct vmp *c, enum vm_why why)
     uint64_t destroy_at;
 
     vmp_report(c, "Stopping", vm_why_name(why), vmp_why_text(c, why));
+    if (c->next->phase != VM_PHASE_STOPPING && c->have->state == DOM_PAUSED) {
+        vmp_act(c, ACT_UNPAUSE, c->want->name, "only a running guest can shut down");
+        return;
+    }
     if (c->next->phase != VM_PHASE_STOPPING) {
         vmp_phase(c, VM_PHASE_STOPPING, why);
-        if (c->have->state == DOM_PAUSED) {
-            vmp_act(c, ACT_UNPAUSE, c->want->name, "only a running guest can shut down");
-        }
         vmp_act(c, ACT_SHUTDOWN, c->want->name, vmp_why_text(c, why));
         return;
     }
@@ -154,7 +155,8 @@ static void keep_running(struct vmp *c)
             vmp_block(c, c->env->now_ms + 1000, "lease too short to let the guest run on");
             return;
         }
-        vmp_act(c, ACT_UNPAUSE, c->want->name, "spec.runPolicy is Running");
+        vmp_act_until(c, ACT_UNPAUSE, c->want->name, c->env->lease_until_ms - c->env->margin_ms,
+                      "spec.runPolicy is Running");
     }
 }
 
