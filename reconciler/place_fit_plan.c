@@ -151,7 +151,7 @@ bool place_choose(struct place_ctx *c, const struct place_vx *x, const struct pl
                   struct place_pick *ret)
 {
     struct place_pick best = { .rank = PLACE_NONE };
-    bool differ = false;
+    bool differ = false, groups = false;
     uint32_t n_fit = 0;
 
     for (uint32_t w = 0; w < c->words; w++) {
@@ -166,6 +166,7 @@ bool place_choose(struct place_ctx *c, const struct place_vx *x, const struct pl
             }
             rate(c, x, rank, &p);
             differ |= n_fit > 0 && p.prefer != best.prefer;
+            groups |= n_fit > 0 && p.group != best.group;
             if (n_fit++ == 0 || is_better(c->in->policy.strategy, &p, &best)) {
                 best = p;
             }
@@ -173,6 +174,7 @@ bool place_choose(struct place_ctx *c, const struct place_vx *x, const struct pl
     }
     best.n_fit = n_fit;
     best.by_prefer = differ;
+    best.by_group = groups;
     *ret = best;
     return n_fit > 0;
 }

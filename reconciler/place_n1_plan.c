@@ -299,20 +299,17 @@ static enum place_verdict try_size(struct cap *p, uint32_t n)
 static bool is_settled(const struct place_ctx *c, uint32_t i)
 {
     const struct place_vx *x = &c->vms[i];
-    const struct place_vm *v = x->v;
-    bool back = v->failback == PLACE_FAILBACK_ALWAYS ||
-                (v->failback == PLACE_FAILBACK_WHEN_IDLE && c->in->policy.idle);
 
     if (x->peer != PLACE_NONE || (x->held && x->current == PLACE_NONE)) {
         return false;
     }
-    if (!x->held || !v->wanted) {
+    if (!x->held || !x->v->wanted) {
         return c->out[i].reason != PLACE_WAITING_FOR_PREEMPTION;
     }
     if (c->out[i].reason == PLACE_HELD) {
         return !x->dynamic; /* it may break a rule without anybody minding */
     }
-    return c->out[i].reason == PLACE_KEPT && !(back && x->prefers && v->migratable);
+    return c->out[i].reason == PLACE_KEPT;
 }
 
 static void prepare(struct cap *p)

@@ -363,7 +363,8 @@ void place_run(struct place_ctx *c)
     for (uint32_t i = 0; i < c->n_vms; i++) {
         place_one(c, c->order[i]);
     }
-    for (uint32_t i = 0; i < c->n_vms; i++) {
+    for (uint32_t i = 0; i < c->n_vms && !c->quiet;
+         i++) { /* it changes nothing about who is left */
         struct place_vx *x = &c->vms[c->order[i]];
 
         if (x->held && result_of(c, x)->reason == PLACE_KEPT && may_fail_back(c, x)) {

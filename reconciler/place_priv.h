@@ -104,6 +104,7 @@ struct place_pick {
     uint32_t n_fit;
     bool group;     /* the rest of its Together group fits too */
     bool by_prefer; /* preferred rules made the difference */
+    bool by_group;  /* likewise that its group fits */
     int64_t prefer;
     uint64_t memory; /* fraction free after it, in 1/2^20 */
     uint64_t vcpus;  /* vCPUs per CPU after it, in 1/2^20 */

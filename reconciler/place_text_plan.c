@@ -214,6 +214,10 @@ const char *place_pick_text(struct place_ctx *c, const struct place_pick *p)
     if (p->n_fit == 1) {
         return "the only host that fits";
     }
+    if (p->by_group) {
+        return arena_printf(c->a, "where all it must be together with fits too (%u fit it alone)",
+                            p->n_fit);
+    }
     if (p->by_prefer) {
         return arena_printf(c->a, "preferred by rules among %u that fit (score %lld)", p->n_fit,
                             (long long)p->prefer);
