@@ -649,6 +649,49 @@ static void test_connection_limit(void **state)
     world_done(&w);
 }
 
+/* A handler that does not listen loses its client, though not from within its own call. */
+static void test_disobedient_handler(void **state)
+{
+    static char block[65536];
+    struct http_server_opts opts = { .high_mark = 65536 };
+    struct world w;
+
+    (void)state;
+    world_open(&w, &opts);
+    raw_connect(&w, &w.raw);
+    raw_send(&w.raw, "GET /stream" HOST "\r\n");
+    raw_wait(&w, "one\n");
+    for (int i = 0; i < 100; i++) {
+        (void)http_stream_write(w.held, block, sizeof(block));
+    }
+    assert_false(http_stream_write(w.held, block, sizeof(block)));
+    assert_int_equal(w.aborts, 0);
+    while (w.aborts == 0) {
+        turn(&w);
+    }
+    world_done(&w);
+}
+
+/* Nobody has much to say during a watch. */
+static void test_chatter_during_stream(void **state)
+{
+    static char block[200000];
+    struct http_server_opts opts = { 0 };
+    struct world w;
+    struct err err;
+
+    (void)state;
+    world_open(&w, &opts);
+    raw_connect(&w, &w.raw);
+    raw_send(&w.raw, "GET /stream" HOST "\r\n");
+    raw_wait(&w, "one\n");
+    assert_int_equal(stream_write(w.raw.s, block, sizeof(block), &err), 0);
+    while (w.aborts == 0) {
+        turn(&w);
+    }
+    world_done(&w);
+}
+
 /* Much pipelined input behind an unanswered request is bounded, and lost nowhere. */
 static void test_pipelined_flood(void **state)
 {
@@ -715,13 +758,22 @@ static void test_close_with_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answer),          cmocka_unit_test(test_pipelined_in_order),
-        cmocka_unit_test(test_half_close),      cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_too_large),       cmocka_unit_test(test_expect_continue),
-        cmocka_unit_test(test_stream),          cmocka_unit_test(test_aborts),
-        cmocka_unit_test(test_slow_reader),     cmocka_unit_test(test_stuck_reader),
-        cmocka_unit_test(test_timeouts),        cmocka_unit_test(test_connection_limit),
-        cmocka_unit_test(test_pipelined_flood), cmocka_unit_test(test_close_with_requests),
+        cmocka_unit_test(test_answer),
+        cmocka_unit_test(test_pipelined_in_order),
+        cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_expect_continue),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_aborts),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_stuck_reader),
+        cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_connection_limit),
+        cmocka_unit_test(test_disobedient_handler),
+        cmocka_unit_test(test_chatter_during_stream),
+        cmocka_unit_test(test_pipelined_flood),
+        cmocka_unit_test(test_close_with_requests),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
