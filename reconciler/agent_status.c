@@ -246,6 +246,14 @@ void agent_status_tick(struct agent *a)
     uint64_t now = clock_now_ms();
     const json_t *host;
 
+    if (a->capacity_busy && now > a->capacity_job.deadline_ms) {
+        a->capacity_job.deadline_ms = UINT64_MAX;
+        drv_abort(a->drv, &a->capacity_job);
+    }
+    if (a->apply_busy && now > a->apply_job.deadline_ms) {
+        a->apply_job.deadline_ms = UINT64_MAX;
+        drv_abort(a->drv, &a->apply_job);
+    }
     if (now >= a->capacity_ms + CAPACITY_MS) {
         agent_status_capacity(a);
     }

@@ -8,7 +8,8 @@
  * thread of the agent's loop; a driver with threads of its own posts its results there.
  *
  * A job is the caller's memory and untouchable between drv_submit and its callback, which comes
- * exactly once, never before drv_submit has returned, and at the latest shortly after deadline_ms.
+ * exactly once and never before drv_submit has returned; at deadline_ms the caller aborts it, and
+ * then it comes soon.
  * One job per domain (`vm`) may be in flight; enumerations and volume jobs run beside them.
  * Errors: ERR_TIMEOUT and ERR_CANCELED mean that nothing happened, ERR_UNKNOWN_OUTCOME that it may
  * have: look (DRV_ENUM_*) before anything else; ERR_UNSUPPORTED: this driver cannot; ERR_DRIVER: it

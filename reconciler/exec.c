@@ -536,9 +536,8 @@ uint64_t vmx_next_ms(const struct vmx *x)
             earlier(&best, it->job.deadline_ms + 1);
         }
     }
-    if (x->looking == 0) {
-        earlier(&best, x->look_due_ms);
-    }
+    earlier(&best, x->looking == 0 ? x->look_due_ms : x->look_until_ms);
+    earlier(&best, x->sweep_until_ms);
     if (x->items.count > 0) {
         earlier(&best, x->lease_half_ms);
     }

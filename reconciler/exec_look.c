@@ -58,6 +58,7 @@ static void look_done(struct drv_job *job, const struct err *err)
 
     OBJ_FROM(x, job->data, VMX_MAGIC);
     CHECK(x->looking > 0);
+    job->deadline_ms = 0; /* answered */
     if (err != NULL) {
         lg_warn("exec", "op=%s code=%s err=\"%s\"", drv_op_name(job->op), err_name(err->code),
                 err->msg);
@@ -85,6 +86,7 @@ void vmx_look_start(struct vmx *x)
 
     CHECK(x->looking == 0);
     x->looking = 2;
+    x->look_until_ms = job.deadline_ms;
     x->look_failed = false;
     x->look_again = false;
     x->look_stamp = obs_enum_begin(x->obs);
@@ -98,6 +100,15 @@ void vmx_look_start(struct vmx *x)
 
 void vmx_look_run(struct vmx *x, uint64_t now_ms)
 {
+    if (x->looking != 0 && x->look_until_ms != 0 && now_ms > x->look_until_ms) {
+        x->look_until_ms = 0;
+        if (x->look_doms.deadline_ms != 0) {
+            drv_abort(x->drv, &x->look_doms);
+        }
+        if (x->look_vols.deadline_ms != 0) {
+            drv_abort(x->drv, &x->look_vols);
+        }
+    }
     if (x->looking == 0 && x->look_due_ms != 0 && x->look_due_ms <= now_ms) {
         vmx_look_start(x);
     }

@@ -74,11 +74,13 @@ struct vmx {
     bool look_failed;
     uint64_t look_stamp;
     uint64_t look_due_ms;
+    uint64_t look_until_ms; /* aborted then; 0: it was */
     bool looked;
     /* sweep of locks that no vm accounts for */
     uint64_t sweep_due_ms;
     bool sweeping;
     struct drv_job sweep_job;
+    uint64_t sweep_until_ms; /* of the job, 0: none, or aborted */
     char *sweep_lock, *sweep_group, *sweep_name;
     bool running; /* in vmx_run */
     bool ending;  /* the lease, when last looked at */

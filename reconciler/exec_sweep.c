@@ -83,6 +83,7 @@ static void sweep_deactivated(struct drv_job *job, const struct err *err)
     struct vmx *x;
 
     OBJ_FROM(x, job->data, VMX_MAGIC);
+    x->sweep_until_ms = 0;
     if (err != NULL) {
         obs_forget_volume(x->obs, x->sweep_group, x->sweep_name);
         vmx_look(x);
@@ -114,6 +115,7 @@ static void sweep_volume(struct vmx *x, const char *name, uint64_t token)
                                          .cb = sweep_deactivated,
                                          .data = x };
         x->sweeping = true;
+        x->sweep_until_ms = x->sweep_job.deadline_ms;
         drv_submit(x->drv, &x->sweep_job);
     }
     arena_done(&a);
@@ -166,6 +168,10 @@ void vmx_sweep_run(struct vmx *x, uint64_t now_ms)
     const char *lock;
     void *v;
 
+    if (x->sweep_until_ms != 0 && now_ms > x->sweep_until_ms) {
+        x->sweep_until_ms = 0;
+        drv_abort(x->drv, &x->sweep_job);
+    }
     if (x->sweep_due_ms == 0) {
         x->sweep_due_ms = now_ms + x->opts.sweep_period_ms;
     }
