@@ -36,7 +36,7 @@
     X(PLACE_QUARANTINED, "LockQuarantined") /* restored lock: who holds it is not known */         \
     X(PLACE_WAITING_FOR_PREEMPTION, "WaitingForPreemption") /* others have to stop first */        \
     X(PLACE_NO_CAPACITY, "NoCapacity")          /* would suit, but memory or CPUs are used up */   \
-    X(PLACE_NO_SUITABLE_HOST, "NoSuitableHost") /* no host would do even if it were empty */       \
+    X(PLACE_NO_SUITABLE_HOST, "NoSuitableHost") /* no host would do, however empty */              \
     X(PLACE_DRAINED, "HostMaintenance")         /* moves, or should, since its host is drained */  \
     X(PLACE_RULE_VIOLATED, "RuleViolated")      /* moves, or should, for a required rule */        \
     X(PLACE_FAILBACK, "Failback")               /* moves to a host that it prefers */              \
