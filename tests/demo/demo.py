@@ -13,11 +13,11 @@ import cluster as dev  # noqa: E402
 BOOK = os.path.join(dev.ROOT, "examples", "book-cluster.yaml")
 STEPS = [
     # (what to call it, pattern in the logs; {h} is the dead host, {vm} the machine)
-    ("lease lost (detected)", r"picketd/ctl host={h} .*do=MARK_LOST|picketd/ctl host={h} .*do=MarkLost"),
-    ("fencing opened", r"picketd/ctl host={h} .*do=(FENCE_OPEN|FenceOpen)"),
-    ("attempt, level by level", r"picketd/ctl host={h} .*do=(FENCE_ATTEMPT|FenceAttempt)"),
-    ("device read back", r"picketd/exec host={h} "),
-    ("proof: locks released", r"picketd/ctl host={h} .*do=(PROOF|Proof)"),
+    ("lease lost (detected)", r"picketd/ctl host={h} .*do=mark-lost"),
+    ("fencing opened", r"picketd/ctl host={h} .*do=fence-open"),
+    ("attempt, level by level", r"picketd/ctl host={h} .*do=fence-attempt"),
+    ("what a device read back", r"picketd/exec host={h} "),
+    ("proof: locks released", r"picketd/ctl host={h} .*do=proof"),
 ]
 
 

@@ -138,7 +138,7 @@ class Cluster:
             lines = []
             with open(path, "rb") as f:
                 for raw in f.read().split(b"\n"):
-                    m = re.match(rb"(\d+) (\S+) (\S+) (\d+)", raw.strip(b"\0 "))
+                    m = re.match(rb"\d+ (\d+) (\S+) (\S+) (\d+) ", raw.strip(b"\0 "))
                     if m:
                         lines.append((int(m.group(1)) / 1000.0, m.group(2).decode(), m.group(3).decode(),
                                       int(m.group(4))))
