@@ -63,7 +63,7 @@ static int send_all(struct cli *c, const struct apply_args *a)
         return cli_fail(c, &err);
     }
     json_array_foreach (json_object_get(answer, "warnings"), i, v) {
-        manifests_warning(&a->ms, json_string_value(v));
+        cli_warn(c, NULL, json_string_value(v));
     }
     if (a->out_given) {
         print_objects(a, json_object_get(answer, "items"));

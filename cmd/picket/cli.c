@@ -292,10 +292,21 @@ int cli_configure(struct cli *c)
     return CLI_OK;
 }
 
+void cli_warn(struct cli *c, const char *where, const char *text)
+{
+    if (text == NULL || map_put(&c->warned, text, c) != NULL) {
+        return;
+    }
+    if (where != NULL) {
+        cli_say("%s: warning: %s", where, text);
+    } else {
+        cli_say("Warning: %s", text);
+    }
+}
+
 static void on_warning(void *ctx, const char *text)
 {
-    (void)ctx;
-    cli_say("Warning: %s", text);
+    cli_warn(ctx, NULL, text);
 }
 
 /* --server overrides the servers of the configuration and keeps its identity. */
@@ -360,6 +371,8 @@ void cli_done(struct cli *c)
     }
     api_config_free(c->cfg);
     c->cfg = NULL;
+    map_done(&c->warned);
+    c->warned = (struct map){ 0 };
 }
 
 /* ---- requests ---- */

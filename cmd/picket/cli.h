@@ -19,6 +19,7 @@
 #include "api/kind.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/map.h"
 
 /* Documented in docs/cli.md and by `picket help exit-codes`. */
 enum cli_exit {
@@ -47,6 +48,7 @@ struct cli {
     struct api_client *client;
     uv_loop_t loop;
     bool loop_ready;
+    struct map warned; /* warnings that were told */
 };
 
 struct cli_verb {
@@ -77,6 +79,9 @@ int cli_exit_code(int code);
 /* The advice that cli_fail prints, or NULL. */
 const char *cli_advice(int code);
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* stderr, one line */
+
+/* "Warning: text", each text once.  With `where` the place is told in front of it instead. */
+void cli_warn(struct cli *c, const char *where, const char *text);
 
 /* Load the configuration and make the client; CLI_OK or an exit code after a message. */
 int cli_connect(struct cli *c);

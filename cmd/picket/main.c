@@ -185,27 +185,39 @@ int verb_version(struct cli *c, int argc, char **argv)
     return rc;
 }
 
-int main(int argc, char **argv)
+/* Where the verb stands: behind options that every verb has. */
+static int verb_index(int argc, char **argv)
+{
+    static const char *const with_value[] = { "--kubeconfig", "--context", "--server",
+                                              "--request-timeout" };
+    int i = 1;
+
+    while (i < argc && argv[i][0] == '-' && argv[i][1] != 0) {
+        int step = 1;
+
+        for (size_t k = 0; k < sizeof(with_value) / sizeof(with_value[0]); k++) {
+            step = str_eq(argv[i], with_value[k]) ? 2 : step;
+        }
+        i += step;
+    }
+    return i;
+}
+
+/* "picket -v get vm" becomes "picket get -v vm". */
+static void verb_first(char **argv, int at)
+{
+    char *verb = argv[at];
+
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof(argv[0]));
+    argv[1] = verb;
+}
+
+static int run_verb(int argc, char **argv)
 {
     struct cli c = { 0 };
-    const struct cli_verb *v;
+    const struct cli_verb *v = cli_verb_find(argv[1]);
     int rc;
 
-    lg_init("picket");
-    lg_set_level(getenv("PICKET_LOG") != NULL ? LG_DEBUG : LG_ERR);
-    (void)signal(SIGPIPE, SIG_DFL);
-    if (argc < 2) {
-        print_help(stderr);
-        return CLI_USAGE;
-    }
-    if (str_eq(argv[1], "help") || str_eq(argv[1], "--help") || str_eq(argv[1], "-h")) {
-        return help(argc - 1, argv + 1);
-    }
-    if (str_eq(argv[1], "--version")) {
-        (void)printf("picket %s\n", PICKET_VERSION);
-        return CLI_OK;
-    }
-    v = cli_verb_find(argv[1]);
     if (v == NULL) {
         return unknown_verb(argv[1]);
     }
@@ -217,4 +229,30 @@ int main(int argc, char **argv)
         return rc == CLI_OK ? CLI_ERROR : rc;
     }
     return rc;
+}
+
+int main(int argc, char **argv)
+{
+    int at = verb_index(argc, argv);
+
+    lg_init("picket");
+    lg_set_level(getenv("PICKET_LOG") != NULL ? LG_DEBUG : LG_ERR);
+    (void)signal(SIGPIPE, SIG_DFL);
+    if (argc > 1 && (str_eq(argv[1], "--help") || str_eq(argv[1], "-h"))) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (argc > 1 && str_eq(argv[1], "--version")) {
+        (void)printf("picket %s\n", PICKET_VERSION);
+        return CLI_OK;
+    }
+    if (at >= argc) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    verb_first(argv, at);
+    if (str_eq(argv[1], "help")) {
+        return help(argc - 1, argv + 1);
+    }
+    return run_verb(argc, argv);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/valid.h"
+#include "base/map.h"
 #include "base/obj.h"
 #include "base/str.h"
 
@@ -21,15 +22,6 @@ void manifests_done(struct manifests *ms)
 {
     manifest_free(ms->m);
     ms->m = NULL;
-    map_done(&ms->warned);
-    ms->warned = (struct map){ 0 };
-}
-
-void manifests_warning(const struct manifests *ms, const char *text)
-{
-    if (text != NULL && map_get(&ms->warned, text) == NULL) {
-        cli_say("Warning: %s", text);
-    }
 }
 
 static void place(const struct manifest *m, size_t doc, const char *path, char *dst, size_t size)
@@ -41,25 +33,26 @@ static void place(const struct manifest *m, size_t doc, const char *path, char *
     }
 }
 
-static void tell(struct manifests *ms, size_t doc, const struct kind *k, const struct problem *p)
+static void tell(struct cli *c, const struct manifest *m, size_t doc, const struct kind *k,
+                 const struct problem *p)
 {
-    const json_t *obj = manifest_doc(ms->m, doc)->obj;
+    const json_t *obj = manifest_doc(m, doc)->obj;
     char where[512];
     char *text = mem_printf("%s/%s: %s%s%s", k->singular, obj_name(obj), p->path,
                             *p->path != 0 ? ": " : "", p->message);
 
-    place(ms->m, doc, p->path, where, sizeof(where));
-    cli_say("%s: %s: %s", where, p->warning ? "warning" : "error", text);
+    place(m, doc, p->path, where, sizeof(where));
     if (p->warning) {
-        (void)map_put(&ms->warned, text, ms);
+        cli_warn(c, where, text); /* the server would say it again */
+    } else {
+        cli_say("%s: error: %s", where, text);
     }
     free(text);
 }
 
 /* How many errors one document has. */
-static size_t check_doc(struct manifests *ms, size_t doc, struct map *seen)
+static size_t check_doc(struct cli *c, const struct manifest *m, size_t doc, struct map *seen)
 {
-    const struct manifest *m = ms->m;
     const json_t *obj = manifest_doc(m, doc)->obj;
     struct problems ps = { 0 };
     const struct kind *k;
@@ -80,7 +73,7 @@ static size_t check_doc(struct manifests *ms, size_t doc, struct map *seen)
     }
     obj_validate(k, obj, false, &ps);
     for (size_t i = 0; i < ps.n; i++) {
-        tell(ms, doc, k, &ps.items[i]);
+        tell(c, m, doc, k, &ps.items[i]);
         errors += ps.items[i].warning ? 0 : 1;
     }
     if (ps.more) {
@@ -97,14 +90,13 @@ static size_t check_doc(struct manifests *ms, size_t doc, struct map *seen)
     return errors;
 }
 
-static int check_all(struct cli *c, struct manifests *ms)
+static int check_all(struct cli *c, const struct manifest *m)
 {
-    const struct manifest *m = ms->m;
     struct map seen = { 0 };
     size_t errors = 0;
 
     for (size_t i = 0; i < manifest_count(m); i++) {
-        errors += check_doc(ms, i, &seen);
+        errors += check_doc(c, m, i, &seen);
     }
     map_done(&seen);
     if (errors > 0) {
@@ -131,7 +123,7 @@ int manifests_read(struct cli *c, struct manifests *ms, bool check)
                 ms->n_files == 1 ? ms->files[0] : "these files");
         return CLI_ERROR;
     }
-    return check ? check_all(c, ms) : CLI_OK;
+    return check ? check_all(c, ms->m) : CLI_OK;
 }
 
 json_t *manifests_body(const struct manifests *ms, bool dry_run)

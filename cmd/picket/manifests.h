@@ -4,14 +4,12 @@
 /* Manifests on the command line: read, checked, and every problem told with its place. */
 
 #include "api/manifest.h"
-#include "base/map.h"
 #include "cmd/picket/cli.h"
 
 #define FILES_MAX 256
 
 struct manifests {
     struct manifest *m;
-    struct map warned; /* "KIND/NAME: FIELD: MESSAGE" that were told already */
     const char *files[FILES_MAX];
     size_t n_files;
 };
@@ -21,8 +19,6 @@ bool manifests_add(struct manifests *ms, const char *file);
 /* Read all files.  With `check` validate every document and print all problems as
  * "FILE:LINE:COLUMN: error: KIND/NAME: FIELD: MESSAGE"; CLI_OK or CLI_ERROR. */
 int manifests_read(struct cli *c, struct manifests *ms, bool check);
-/* A warning of the server, unless it was told when the files were checked. */
-void manifests_warning(const struct manifests *ms, const char *text);
 /* {"items": [...], "fieldManager": "picket", "dryRun": ...} for the apply endpoint. */
 json_t *manifests_body(const struct manifests *ms, bool dry_run);
 void manifests_done(struct manifests *ms);

@@ -197,22 +197,36 @@ const char *cli_nearest(const char *word, const char *(*next)(void *ctx), void *
     return found;
 }
 
+struct kind_words {
+    size_t kind, word;
+};
+
+/* Plural, singular, short names of each kind in turn. */
 static const char *next_kind_word(void *ctx)
 {
-    size_t *at = ctx;
-    size_t i = (*at)++;
+    struct kind_words *at = ctx;
 
-    if (i / 2 >= kind_count()) {
-        return NULL;
+    while (at->kind < kind_count()) {
+        const struct kind *k = kind_at(at->kind);
+        size_t i = at->word++;
+        const char *w = i == 0 ? k->plural : i == 1 ? k->singular : NULL;
+
+        if (i >= 2 && k->short_names != NULL) {
+            w = k->short_names[i - 2];
+        }
+        if (w != NULL) {
+            return w;
+        }
+        *at = (struct kind_words){ .kind = at->kind + 1 };
     }
-    return i % 2 == 0 ? kind_at(i / 2)->plural : kind_at(i / 2)->singular;
+    return NULL;
 }
 
 const struct kind *cli_kind(struct cli *c, const char *text)
 {
     const struct kind *k = kind_find(text);
     const char *near;
-    size_t at = 0;
+    struct kind_words at = { 0 };
 
     if (k != NULL) {
         return k;
