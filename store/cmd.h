@@ -182,7 +182,8 @@ enum proof_kind {
 struct cmd_safety {
     uint64_t incarnation;  /* TERMS LOST REPRIEVE FENCE_OPEN CONFIRM WATCHDOG_WAIT ACQUIRE RELEASE
                               MIG_* INVENTORY (CONFIRM in quarantine: 0 when the host has none) */
-    uint64_t fencing;      /* REPRIEVE (0: none) FENCE_ATTEMPT FENCE_RESULT FENCE_VETO PROOF */
+    uint64_t fencing;      /* REPRIEVE (0: none) FENCE_ATTEMPT FENCE_RESULT FENCE_VETO PROOF;
+                              FENCE_OPEN: the open one that is to be replaced (0: none is open) */
     uint64_t attempt;      /* FENCE_RESULT FENCE_VETO PROOF */
     uint64_t elapsed_ms;   /* PROOF of kind Watchdog: measured by this leader in this term */
     enum proof_kind proof; /* PROOF */
@@ -203,6 +204,9 @@ struct cmd_safety {
                                    PROOF of kind ScsiReservation: what is to be released;
                                    INVENTORY in quarantine: what this host holds (lock and uid) */
     size_t n_locks;
+    bool
+        life_sign; /* FENCE_VETO: the incarnation itself showed a sign of life: contradicts Watchdog
+                      and Confirmation proofs too, until the next WATCHDOG_WAIT or attempt */
     bool complete; /* INVENTORY: `locks` is all that this host holds; nothing else ends a quarantine
                     */
 };

@@ -11,7 +11,7 @@
 #include "store/mpk.h"
 
 #define HEAD_FIELDS 7U
-#define SAFETY_FIELDS 19U
+#define SAFETY_FIELDS 20U
 
 /* How the arguments of an op are laid out. */
 enum cmd_form { FORM_NONE, FORM_TXN, FORM_REGISTER, FORM_SAFETY, FORM_PLAIN };
@@ -178,6 +178,7 @@ static void enc_safety(struct buf *b, const struct cmd_safety *f)
         mpk_uint(b, f->locks[i].token);
     }
     mpk_bool(b, f->complete);
+    mpk_bool(b, f->life_sign);
 }
 
 static void enc_plain(struct buf *b, const struct cmd *c)
@@ -408,6 +409,7 @@ static void dec_safety(struct mpk *m, struct cmd_safety *f)
     dec_terms(m, &f->terms);
     dec_locks(m, f);
     f->complete = mpk_get_bool(m, "complete");
+    f->life_sign = mpk_get_bool(m, "life_sign");
 }
 
 static void dec_plain(struct mpk *m, struct cmd *c)

@@ -122,6 +122,7 @@ struct s_fencing {
     const char *executor;
     bool vetoed; /* the running attempt can no longer prove anything */
     const char *veto_reason;
+    bool life_sign;                   /* of the incarnation, since the last attempt or wait began */
     struct s_fencing_result *results; /* all attempts, the newest 64 */
     size_t n_results;
     enum proof_kind proof;

@@ -162,6 +162,9 @@ static int open_check(struct ap *x, const struct s_inc *inc)
         return err_set(x->err, ERR_INVALID, "incarnation %" PRIu64 " is of host %s, not %s",
                        inc->number, inc->host, c->host == NULL ? "(none)" : c->host);
     }
+    if (inc->state == INC_FENCING && c->fencing == inc->fencing) {
+        return 0; /* replaces that one, with new pins */
+    }
     if (inc->state == INC_FENCING) {
         return err_set(x->err, ERR_REFUSED, "host %s has fencing %" PRIu64 " open already",
                        inc->host, inc->fencing);
@@ -209,6 +212,9 @@ int ap_fence_open(struct ap *x)
     rc = pin_host(x, &f);
     if (rc != 0) {
         return rc;
+    }
+    if (inc.fencing != 0) {
+        sf_fencing_close(x, inc.fencing, FENCING_CANCELED, PROOF_NONE);
     }
     f.id = ++x->s->last_fencing;
     s_fencing_put(x, &f);
@@ -294,6 +300,7 @@ int ap_fence_attempt(struct ap *x)
     f.executor = c->executor;
     f.vetoed = false;
     f.veto_reason = "";
+    f.life_sign = false;
     remember_attempt(x, &f);
     s_fencing_put(x, &f);
     ap_value(x, f.attempt);
@@ -375,8 +382,8 @@ int ap_fence_result(struct ap *x)
     return 0;
 }
 
-/* A life sign, or a change of what was pinned: this attempt proves nothing any more, and the wait
- * for the watchdog begins again. */
+/* A life sign, or a change of what was pinned: this attempt proves nothing any more.  After a life
+ * sign the wait for the watchdog begins again, too. */
 int ap_fence_veto(struct ap *x)
 {
     const struct cmd_safety *c = &x->c->safety;
@@ -395,8 +402,9 @@ int ap_fence_veto(struct ap *x)
     }
     f.vetoed = true;
     f.veto_reason = c->reason;
+    f.life_sign = f.life_sign || c->life_sign;
     s_fencing_put(x, &f);
-    if (inc.wait_term != 0) {
+    if (c->life_sign && inc.wait_term != 0) {
         inc.wait_term = 0;
         inc.wait_rev = 0;
         s_inc_put(x, &inc);

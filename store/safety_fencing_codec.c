@@ -8,7 +8,7 @@
 #include "base/obj.h"
 #include "store/mpk.h"
 
-#define FENCING_FIELDS 18U
+#define FENCING_FIELDS 19U
 #define MAX_ANY SIZE_MAX
 
 static const char *some(const char *s)
@@ -139,6 +139,7 @@ void s_fencing_put(struct ap *x, const struct s_fencing *r)
     mpk_str(&b, some(r->veto_reason));
     enc_results(&b, r); /* two fields */
     mpk_uint(&b, (uint64_t)r->proof);
+    mpk_bool(&b, r->life_sign);
     (void)st_put(x->s, key, strlen(key), b.data, b.len, 0);
     buf_done(&b);
 }
@@ -168,6 +169,7 @@ int s_fencing_decode(const void *v, size_t n, struct arena *a, struct s_fencing 
     r.veto_reason = dec_str(&m, "veto_reason");
     dec_results(&m, &r);
     r.proof = (enum proof_kind)mpk_get_uint(&m, PROOF_CONFIRMATION, "proof");
+    r.life_sign = mpk_get_bool(&m, "life_sign");
     if (r.state < FENCING_OPEN || (r.attempt > 0 && r.level >= r.n_levels)) {
         mpk_fail(&m, "state or level");
     }

@@ -401,6 +401,7 @@ int ap_reprieve(struct ap *x)
 
 int ap_watchdog_wait(struct ap *x)
 {
+    struct s_fencing f;
     struct s_inc inc;
     int rc;
 
@@ -412,6 +413,16 @@ int ap_watchdog_wait(struct ap *x)
         return err_set(x->err, ERR_REFUSED,
                        "incarnation %" PRIu64 " of %s is %s: nothing to wait for", inc.number,
                        inc.host, inc_state_name(inc.state));
+    }
+    if (inc.fencing != 0) {
+        rc = s_fencing_get(x->s, inc.fencing, x->a, &f, x->err);
+        if (rc != 0) {
+            return rc;
+        }
+        if (f.life_sign) {
+            f.life_sign = false; /* from here on it has to be silent */
+            s_fencing_put(x, &f);
+        }
     }
     inc.wait_term = x->term;
     inc.wait_rev = ap_rev(x);

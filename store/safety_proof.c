@@ -132,7 +132,7 @@ static int watchdog_terms(struct ap *x, const struct s_inc *inc)
     return 0;
 }
 
-static int proof_watchdog(struct ap *x, const struct s_fencing *f, const struct s_inc *inc)
+static int proof_watchdog(struct ap *x, const struct s_inc *inc)
 {
     uint64_t bound = s_watchdog_bound_ms(&inc->loosest);
     int rc = watchdog_terms(x, inc);
@@ -140,11 +140,8 @@ static int proof_watchdog(struct ap *x, const struct s_fencing *f, const struct 
     if (rc != 0) {
         return rc;
     }
-    if (f->vetoed) {
-        return err_set(x->err, ERR_REFUSED, "there was a life sign of host %s: %s", inc->host,
-                       f->veto_reason);
-    }
-    /* access_check has made sure that the actor's term is the entry's */
+    /* a life sign has reset the wait; access_check has made sure that the actor's term is the
+     * entry's */
     if (inc->wait_term == 0 || inc->wait_term != x->term) {
         return err_set(x->err, ERR_REFUSED,
                        "no wait for the watchdog of host %s was begun in term %" PRIu64
@@ -264,7 +261,7 @@ int ap_proof(struct ap *x)
         rc = proof_off(x, &f);
         break;
     case PROOF_WATCHDOG:
-        rc = proof_watchdog(x, &f, &inc);
+        rc = proof_watchdog(x, &inc);
         break;
     case PROOF_SCSI:
         return proof_scsi(x, &f, &inc);
@@ -305,7 +302,7 @@ static int confirm_veto(struct ap *x, const struct s_inc *inc)
         return 0;
     }
     rc = s_fencing_get(x->s, inc->fencing, x->a, &f, x->err);
-    if (rc == 0 && f.vetoed) {
+    if (rc == 0 && f.life_sign) {
         return err_set(x->err, ERR_REFUSED,
                        "confirmation of host %s is contradicted by a life sign: %s", inc->host,
                        f.veto_reason);

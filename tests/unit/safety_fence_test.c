@@ -346,6 +346,7 @@ static void the_target_does_not_execute(void **state)
 
     (void)state;
     WANT(ERR_REFUSED, fx_attempt(f, 0, "n1"));
+    SAYS("its own fencing");
     WANT(ERR_INVALID, fx_attempt(f, 0, NULL));
     WANT(ERR_INVALID, fx_attempt(f, 1, "n2")); /* no such level */
     OK(fx_attempt(f, 0, "witness"));           /* a picketd without agent may */
@@ -652,12 +653,25 @@ static void a_life_sign_resets_the_wait(void **state)
 
     (void)state;
     OK(fx_wait(n1));
-    OK(fx_veto(f, 0));
+    OK(fx_life_sign(f, 0));
     WANT(ERR_REFUSED, watchdog(f, UINT64_MAX));
-    SAYS("life sign");
+    SAYS("no wait");
+    OK(fx_attempt(f, 0, "n2")); /* whatever else goes on */
+    WANT(ERR_REFUSED, watchdog(f, UINT64_MAX));
     OK(fx_wait(n1));
-    WANT(ERR_REFUSED, watchdog(f, UINT64_MAX)); /* the fencing stays vetoed until a new attempt */
+    OK(watchdog(f, bound()));
+}
+
+/* A device that was edited, an executor that was lost: no business of the watchdog's. */
+static void another_veto_leaves_the_wait_alone(void **state)
+{
+    uint64_t n1 = inc_of("n1");
+    uint64_t f = open_fencing("drac", "Ipmi");
+
+    (void)state;
+    OK(fx_wait(n1));
     OK(fx_attempt(f, 0, "n2"));
+    OK(fx_veto(f, 1));
     OK(watchdog(f, bound()));
 }
 
@@ -784,13 +798,73 @@ static void a_confirmation_is_contradicted_by_a_life_sign(void **state)
     uint64_t f = open_fencing("drac", "Ipmi");
 
     (void)state;
-    OK(fx_veto(f, 0));
+    OK(fx_life_sign(f, 0));
     WANT(ERR_REFUSED, fx_confirm_as(as_admin(), "n1", n1));
     SAYS("life sign");
     still_held();
+    OK(fx_veto(f, 0)); /* another reason does not take it back */
+    WANT(ERR_REFUSED, fx_confirm_as(as_admin(), "n1", n1));
     OK(fx_attempt(f, 0, "n2"));
     OK(fx_confirm_as(as_admin(), "n1", n1));
     assert_int_equal(fx_fencing(f).proof, PROOF_CONFIRMATION);
+}
+
+static void a_new_wait_ends_the_contradiction(void **state)
+{
+    uint64_t n1 = inc_of("n1");
+    uint64_t f = open_fencing("drac", "Ipmi");
+
+    (void)state;
+    OK(fx_life_sign(f, 0));
+    OK(fx_wait(n1));
+    OK(fx_confirm_as(as_admin(), "n1", n1));
+}
+
+/* When no executor is left, a person's word is what there is. */
+static void a_veto_without_a_life_sign_leaves_the_person_alone(void **state)
+{
+    uint64_t n1 = inc_of("n1");
+    uint64_t f = open_fencing("drac", "Ipmi");
+
+    (void)state;
+    OK(fx_attempt(f, 0, "n2"));
+    OK(fx_veto(f, 1));
+    OK(fx_confirm_as(as_admin(), "n1", n1));
+}
+
+/* S18: after an edit the fencing is opened anew in the place of the old one. */
+static void s18_a_fencing_is_replaced_by_its_id(void **state)
+{
+    uint64_t n1 = inc_of("n1");
+    uint64_t old = open_fencing("drac", "Ipmi");
+    struct cmd_fence_device d = { .name = "drac", .generation = 2, .type = "Ipmi" };
+    struct cmd_fence_level lv = { .devices = &d, .n_devices = 1 };
+    struct cmd c = fx_safety(CMD_FENCE_OPEN, as_controller(), n1);
+    uint64_t f;
+
+    (void)state;
+    OK(fx_wait(n1));
+    OK(fx_attempt(old, 0, "n2"));
+    fx_device("drac", 2, "Ipmi");
+    c.safety.host = "n1";
+    c.safety.host_generation = 1;
+    c.safety.levels = &lv;
+    c.safety.n_levels = 1;
+    WANT(ERR_REFUSED, fx_apply(&c)); /* names none */
+    c.safety.fencing = old + 1;
+    WANT(ERR_REFUSED, fx_apply(&c));
+    c.safety.fencing = old;
+    OK(fx_apply(&c));
+    f = fx_value();
+    assert_int_equal(fx_fencing(old).state, FENCING_CANCELED);
+    assert_int_equal(fx_inc(n1).fencing, f);
+    WANT(ERR_STALE, fx_result_as(as_executor("n2"), old, 1, "drac", FENCE_RESULT_SUCCEEDED));
+    WANT(ERR_STALE, off(old, 1));
+    WANT(ERR_STALE, off(f, 1));
+    OK(fx_attempt(f, 0, "n2"));
+    OK(fx_result_as(as_executor("n2"), f, 1, "drac", FENCE_RESULT_SUCCEEDED));
+    OK(off(f, 1));
+    OWNER(VM1, 0);
 }
 
 static void a_confirmation_of_an_old_incarnation(void **state)
@@ -967,11 +1041,15 @@ int main(void)
         FX_CLUSTER_TEST(s12_a_new_term_waits_anew),
         FX_CLUSTER_TEST(s04_a_reprieve_resets_the_wait),
         FX_CLUSTER_TEST(a_life_sign_resets_the_wait),
+        FX_CLUSTER_TEST(another_veto_leaves_the_wait_alone),
         FX_CLUSTER_TEST(the_wait_is_for_the_lost),
         FX_CLUSTER_TEST(watchdogs_that_prove_nothing),
         FX_CLUSTER_TEST(s13_the_bound_is_that_of_the_loosest_terms),
         FX_CLUSTER_TEST(a_confirmation_names_host_and_incarnation),
         FX_CLUSTER_TEST(a_confirmation_is_contradicted_by_a_life_sign),
+        FX_CLUSTER_TEST(a_new_wait_ends_the_contradiction),
+        FX_CLUSTER_TEST(a_veto_without_a_life_sign_leaves_the_person_alone),
+        FX_CLUSTER_TEST(s18_a_fencing_is_replaced_by_its_id),
         FX_CLUSTER_TEST(a_confirmation_of_an_old_incarnation),
         FX_CLUSTER_TEST(s20_a_reservation_releases_what_it_covers),
         FX_CLUSTER_TEST(s20_a_reservation_must_cover_all_luns),

@@ -98,6 +98,7 @@ static void eq_safety(const struct cmd_safety *a, const struct cmd_safety *b)
     assert_int_equal(a->offer, b->offer);
     eq_terms(&a->terms, &b->terms);
     assert_int_equal(a->complete, b->complete);
+    assert_int_equal(a->life_sign, b->life_sign);
     assert_int_equal(a->n_locks, b->n_locks);
     for (size_t i = 0; i < a->n_locks; i++) {
         eq_str(a->locks[i].lock, b->locks[i].lock);
@@ -282,6 +283,7 @@ static void any_safety(struct cmd_safety *f)
     f->offer = any_bool();
     f->terms = any_terms();
     f->complete = any_bool();
+    f->life_sign = any_bool();
     f->n_locks = (size_t)prng_below(&rng, 30);
     f->locks = ARENA_ARRAY(&fx.a, struct cmd_lock_ref, f->n_locks);
     for (size_t i = 0; i < f->n_locks; i++) {

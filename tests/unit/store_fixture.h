@@ -303,6 +303,18 @@ UNUSED static int fx_result_as(struct actor actor, uint64_t fencing, uint64_t at
     return fx_apply(&c);
 }
 
+/* With a life sign: against every kind of proof. */
+UNUSED static int fx_life_sign(uint64_t fencing, uint64_t attempt)
+{
+    struct cmd c = fx_safety(CMD_FENCE_VETO, as_controller(), 0);
+
+    c.safety.fencing = fencing;
+    c.safety.attempt = attempt;
+    c.safety.reason = "ping answered on link 2";
+    c.safety.life_sign = true;
+    return fx_apply(&c);
+}
+
 UNUSED static int fx_veto(uint64_t fencing, uint64_t attempt)
 {
     struct cmd c = fx_safety(CMD_FENCE_VETO, as_controller(), 0);

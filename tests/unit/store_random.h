@@ -163,6 +163,7 @@ static inline void rnd_safety(struct prng *p, struct cmd *c, const char *host)
     f->offer = c->op == CMD_TERMS && c->actor.role == ACTOR_CONTROLLER;
     f->terms = f->offer || rnd(p, 2) == 0 ? rnd_terms(p) : inc.offered;
     f->complete = rnd(p, 5) != 0;
+    f->life_sign = rnd(p, 2) == 0;
     f->n_locks = 1 + rnd(p, 10) / 9;
     f->locks = ARENA_ARRAY(&fx.a, struct cmd_lock_ref, 2);
     f->locks[0] = rnd_lock_ref(p);
