@@ -117,7 +117,7 @@ int api_error_from_status(const json_t *status, struct err *err);
  * After a reconnect a change may be named a second time with the same resourceVersion.
  * It lists again only when the server forgot the version (410) or the stream made no sense;
  * otherwise it reconnects where it was, with a back-off of 50 ms to 2 s with jitter, on another
- * endpoint if need be.  15 s without even a bookmark count as a dead connection.  A server that is
+ * endpoint if need be.  4 s without even a bookmark count as a dead connection.  A server that is
  * behind the newest resourceVersion seen is refused (safety.md 2). */
 struct api_watch;
 

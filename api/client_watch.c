@@ -17,6 +17,7 @@
 #define API_BACKOFF_MIN_MS 50
 #define API_BACKOFF_MAX_MS 2000
 #define API_SILENCE_MS 4000 /* four bookmarks of the server, which are asked for once a second */
+#define API_LIST_MS 15000
 
 struct api_watch {
     unsigned magic;
@@ -305,7 +306,7 @@ static void watch_list_cb(void *data, const struct err *err, json_t *list)
 static void watch_attempt(struct api_watch *w)
 {
     struct api_op op = {
-        .method = "GET", .plural = w->plural, .query = w->query, .timeout_ms = API_SILENCE_MS
+        .method = "GET", .plural = w->plural, .query = w->query, .timeout_ms = API_LIST_MS
     };
 
     CHECK(w->list == NULL);

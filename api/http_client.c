@@ -26,12 +26,6 @@ void hc_kick(struct http_client *c)
 
 /* --- one request --- */
 
-/* The first endpoint is the caller's own; give it another chance some time after it failed. */
-bool hc_home_again(const struct http_client *c)
-{
-    return c->opts.home_ms != 0 && uv_now(c->loop) - c->home_failed_ms >= c->opts.home_ms;
-}
-
 void hc_op_init(struct hc_op *op, struct http_client *c, const struct http_call_args *a)
 {
     uint64_t now;
@@ -144,7 +138,7 @@ static bool hc_op_next(struct hc_op *op)
 
     op->n_tried++;
     if (op->ep == 0) {
-        c->home_failed_ms = now;
+        hc_home_failed(c, false);
     }
     if (c->cur == op->ep) {
         c->cur = next;
@@ -252,7 +246,7 @@ void hc_op_answered(struct hc_op *op, size_t ep, struct http_msg *msg)
             goto out;
         }
     } else {
-        op->client->cur = ep;
+        hc_endpoint_answered(op->client, ep);
     }
     if (op->lines != NULL) {
         hc_lines_answered(op->lines, msg);
@@ -568,18 +562,4 @@ void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void
     }
     uv_close((uv_handle_t *)&c->timer, hc_handle_closed_cb);
     uv_close((uv_handle_t *)&c->idle, hc_handle_closed_cb);
-}
-
-const char *http_client_endpoint(const struct http_client *c)
-{
-    OBJ_CHECK(c, HC_MAGIC);
-    return c->endpoints[c->cur];
-}
-
-void http_client_avoid(struct http_client *c, const char *endpoint)
-{
-    OBJ_CHECK(c, HC_MAGIC);
-    if (str_eq(c->endpoints[c->cur], endpoint)) {
-        c->cur = (c->cur + 1) % c->opts.n_endpoints;
-    }
 }

@@ -28,8 +28,9 @@ struct http_client_opts {
     uint64_t connect_ms;   /* connect and handshake; 0: 5 s */
     size_t max_body;       /* of an answer; 0: 64 MiB */
     size_t max_conns;      /* to one endpoint, streams not counted; 0: 8 */
-    uint64_t home_ms;      /* so long after its last failure the first endpoint is preferred again;
-                              0: never, it stays with the one that answered last */
+    uint64_t home_ms;      /* so long after its last failure the first endpoint is preferred again
+                              (up to 60 s when it did not answer at all); 0: never, it stays with
+                              the one that answered last */
     size_t max_calls;      /* waiting or under way; 0: 4096; more give ERR_LIMIT */
 };
 

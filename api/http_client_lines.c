@@ -25,7 +25,7 @@ bool hc_lines_headers(struct http_lines *l, const struct http_msg *msg)
     if (l->status != 200) {
         return true;
     }
-    c->cur = l->op.ep;
+    hc_endpoint_answered(c, l->op.ep);
     if (l->cbs.on_open != NULL) {
         l->cbs.on_open(l->data);
     }

@@ -97,8 +97,9 @@ struct http_client {
     struct http_client_opts opts;
     char *endpoints[HC_ENDPOINTS_MAX];
     char *want_role;
-    size_t cur;              /* endpoint for new requests */
-    uint64_t home_failed_ms; /* uv_now of the newest failure of endpoint 0 */
+    size_t cur;                  /* endpoint for new requests */
+    uint64_t home_not_before_ms; /* endpoint 0 failed: leave it alone until then */
+    uint64_t home_delay_ms;      /* how long, next time it does not answer at all */
     struct hc_ops all;
     struct hc_ops waiting;
     struct hc_ops failed;
@@ -120,7 +121,6 @@ void hc_op_init(struct hc_op *op, struct http_client *c, const struct http_call_
 /* Give back everything, with the call or the lines around it; nobody is told. */
 void hc_op_free(struct hc_op *op);
 void hc_kick(struct http_client *c);
-bool hc_home_again(const struct http_client *c);
 void hc_maybe_free(struct http_client *c);
 void hc_op_unbind(struct hc_op *op);
 /* This endpoint did not do it: try the next one, or fail. */
@@ -131,6 +131,13 @@ void hc_op_fail(struct hc_op *op, const struct err *err);
 void hc_op_broken(struct hc_op *op, const struct hc_conn *conn, const struct err *err);
 /* Deliver an answer; the message is freed. */
 void hc_op_answered(struct hc_op *op, size_t ep, struct http_msg *msg);
+
+/* http_client_home.c */
+bool hc_home_again(const struct http_client *c);
+/* Endpoint 0 refused, said 503 or broke; or it was silent for a whole timeout. */
+void hc_home_failed(struct http_client *c, bool silent);
+/* This endpoint serves: stay with it. */
+void hc_endpoint_answered(struct http_client *c, size_t ep);
 
 /* http_client_lines.c */
 void hc_lines_free(struct http_lines *l);

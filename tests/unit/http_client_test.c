@@ -849,6 +849,64 @@ static void test_lines_pause(void **state)
     world_done(&w);
 }
 
+/* The first endpoint is home: it is preferred again some time after it failed. */
+static void test_home(void **state)
+{
+    const char *endpoints[2];
+    struct http_client_opts o = { .endpoints = endpoints, .n_endpoints = 2, .home_ms = 100 };
+    struct http_lines_args la = { .target = "/lines" };
+    struct http_lines *l;
+    struct world w;
+    struct result r;
+
+    (void)state;
+    world_init(&w);
+    endpoints[0] = add_server(&w, 0, "127.0.0.1:0", NULL)->address;
+    endpoints[1] = add_server(&w, 1, "127.0.0.1:0", NULL)->address;
+    client_opts(&w, &o);
+    w.servers[0].unavailable = true;
+    run(&w, &r, "GET", "/x");
+    expect_ok(&r, "");
+    w.servers[0].unavailable = false;
+    l = open_lines(&w, &r, &la);
+    wait_lines(&w, &r.lines, 2);
+    while (!http_lines_away(l)) {
+        turn(&w);
+    }
+    assert_non_null(w.servers[1].held); /* the stream itself stays where it is */
+    http_lines_close(l);
+    run(&w, &r, "GET", "/x");
+    expect_ok(&r, "");
+    assert_string_equal(http_client_endpoint(w.client), endpoints[0]);
+    assert_int_equal(w.servers[0].requests, 2);
+    world_done(&w);
+}
+
+/* A home that hangs: the first request waits for it in vain, others soon do not. */
+static void test_home_hangs(void **state)
+{
+    const char *endpoints[2];
+    struct http_client_opts o = { .endpoints = endpoints, .n_endpoints = 2, .home_ms = 1000 };
+    struct http_call_args a = { .method = "GET", .target = "/hold", .timeout_ms = 50 };
+    struct world w;
+    struct result r;
+
+    (void)state;
+    world_init(&w);
+    endpoints[0] = add_server(&w, 0, "127.0.0.1:0", NULL)->address;
+    endpoints[1] = add_server(&w, 1, "127.0.0.1:0", NULL)->address;
+    client_opts(&w, &o);
+    run_args(&w, &r, &a);
+    assert_int_equal(r.err.code, ERR_TIMEOUT);
+    for (int i = 0; i < 5; i++) {
+        run(&w, &r, "GET", "/x");
+        expect_ok(&r, "");
+    }
+    assert_int_equal(w.servers[0].requests, 1);
+    assert_int_equal(w.servers[1].requests, 5);
+    world_done(&w);
+}
+
 static void test_bad_options(void **state)
 {
     static const char *const bad[] = { "",       "host",   "host:",     ":7443",
@@ -903,6 +961,8 @@ int main(void)
         cmocka_unit_test(test_lines_limits),
         cmocka_unit_test(test_lines_failover),
         cmocka_unit_test(test_lines_pause),
+        cmocka_unit_test(test_home),
+        cmocka_unit_test(test_home_hangs),
         cmocka_unit_test(test_bad_options),
     };
 
