@@ -230,6 +230,11 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
     struct ctl_host_memory *m = host_memory(p, name);
     struct lease_info l;
 
+    if (h->state == DECIDE_INC_LIVE) {
+        const struct s_inc *inc = pass_inc(p, name);
+
+        lease_table_grant(p->c->node->leases, name, h->incarnation, inc->loosest.lease_ms);
+    }
     if (lease_table_get(p->c->node->leases, name, &l) && l.incarnation == h->incarnation) {
         h->lease_until_ms = l.until_ms;
         h->asked_ms = l.asked_ms;
@@ -523,6 +528,7 @@ void ctl_fence_pass(struct pass *p)
     fa->f.backoff_ms = p->timing.backoff_ms;
     fa->f.backoff_max_ms = p->timing.backoff_max_ms;
     fa->f.probe_max_age_ms = 3 * p->timing.probe_ms;
+    fa->f.life_fresh_ms = p->timing.lease_ms;
     fa->f.slot_stale_ms = 3 * p->timing.heartbeat_ms;
     fa->f.hosts = hosts;
     fa->f.n_hosts = n;

@@ -89,27 +89,28 @@ static void lease_tick(uv_timer_t *timer)
     t->last_tick_ms = now;
 }
 
-struct grant {
-    struct lease_table *t;
-    uint64_t now;
-};
+void lease_table_grant(struct lease_table *t, const char *host, uint64_t incarnation,
+                       uint32_t lease_ms)
+{
+    struct lease_info *l = lease_entry(t, host);
+
+    if (l->incarnation != incarnation) {
+        *l = (struct lease_info){ .incarnation = incarnation };
+        lease_extend(t, l, clock_now_ms(), lease_ms != 0 ? lease_ms : (uint32_t)t->timing.lease_ms);
+    }
+}
 
 static bool grant_visit(void *ctx, const struct kv *v)
 {
-    struct grant *g = ctx;
+    struct lease_table *t = ctx;
     struct arena a = { 0 };
     struct s_host h;
     struct s_inc inc;
     struct err err;
 
     if (s_host_decode(kv_value(v), v->vlen, &a, &h, &err) == 0 && h.incarnation != 0 &&
-        s_inc_get(g->t->node->store, h.incarnation, &a, &inc, &err) == 0 && inc.state == INC_LIVE) {
-        struct lease_info *l = lease_entry(g->t, h.name);
-        uint32_t lease_ms =
-            inc.loosest.lease_ms != 0 ? inc.loosest.lease_ms : (uint32_t)g->t->timing.lease_ms;
-
-        *l = (struct lease_info){ .incarnation = h.incarnation };
-        lease_extend(g->t, l, g->now, lease_ms);
+        s_inc_get(t->node->store, h.incarnation, &a, &inc, &err) == 0 && inc.state == INC_LIVE) {
+        lease_table_grant(t, h.name, h.incarnation, inc.loosest.lease_ms);
     }
     arena_done(&a);
     return true;
@@ -128,13 +129,11 @@ static void lease_clear(struct lease_table *t)
 
 void lease_table_start(struct lease_table *t, uint64_t term)
 {
-    struct grant g = { .t = t, .now = clock_now_ms() };
-
     lease_clear(t);
     t->term = term;
     lease_timing(t->node, &t->timing);
-    t->last_tick_ms = g.now;
-    store_prefix(t->node->store, "s/host/", grant_visit, &g);
+    t->last_tick_ms = clock_now_ms();
+    store_prefix(t->node->store, "s/host/", grant_visit, t);
     CHECK(uv_timer_start(&t->timer, lease_tick, TICK_MS, TICK_MS) == 0);
 }
 

@@ -28,6 +28,10 @@ void lease_table_start(struct lease_table *t, uint64_t term);
 void lease_table_stop(struct lease_table *t);
 /* A relayed renewal (NODE_CALL_LEASE); answers through rep_reply. */
 void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);
+/* Leader: a Live incarnation that the table has never heard of (it has just registered) gets a full
+ * lease. */
+void lease_table_grant(struct lease_table *t, const char *host, uint64_t incarnation,
+                       uint32_t lease_ms);
 /* Leader: what is known of a host; false when nothing. */
 bool lease_table_get(const struct lease_table *t, const char *host, struct lease_info *ret);
 /* Leader: no renewal of this incarnation is acknowledged any more until lease_table_reprieve. */
