@@ -52,6 +52,12 @@ void guard_after(struct guard *g)
 {
     struct raft *r = g->raft;
 
+    if (r->configuration_uncommitted_index != 0 &&
+        r->configuration_uncommitted_index <= r->last_applied) {
+        /* Rule 19: an installed snapshot has passed it. */
+        r->configuration_uncommitted_index = 0;
+        g->stats.confs_settled++;
+    }
     if (r->state != RAFT_LEADER || g->barrier_term == r->current_term) {
         return;
     }

@@ -44,6 +44,8 @@ struct guard_stats {
     uint64_t conflicts_put_off; /* rule 10 */
     uint64_t commits_clamped;   /* rule 17 */
     uint64_t votes_refused;     /* rule 18 */
+    uint64_t confs_settled;     /* rule 19 */
+    uint64_t compacted_skipped; /* rule 20 */
 };
 
 struct guard {

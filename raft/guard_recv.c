@@ -39,11 +39,6 @@ static raft_index recv_conflict(const struct raft *r, const struct raft_append_e
     return 0;
 }
 
-static bool recv_installing(const struct raft *r)
-{
-    return r->last_stored == 0 && r->snapshot.put.data != NULL;
-}
-
 static void recv_raise_match(struct guard *g, raft_term term, raft_index match)
 {
     if (g->match_term != term) {
@@ -55,11 +50,48 @@ static void recv_raise_match(struct guard *g, raft_term term, raft_index match)
     }
 }
 
-/* Rules 2, 8, 10 and 17.  False: the message is to be dropped. */
+static bool recv_installing(const struct raft *r)
+{
+    return r->last_stored == 0 && r->snapshot.put.data != NULL;
+}
+
+/* Rule 20: what is below our snapshot is committed, so the leader has the same; the core would
+ * refuse for ever, since the entries are not in its log any more.  Begin behind the snapshot
+ * instead. */
+static bool recv_skip_compacted(struct guard *g, struct raft_append_entries *a)
+{
+    const struct raft_log *l = &g->raft->log;
+    raft_index skip = l->snapshot.last_index - a->prev_log_index;
+    unsigned n = a->n_entries;
+
+    if (a->prev_log_index >= l->snapshot.last_index ||
+        guard_term_of(g->raft, a->prev_log_index) != 0 ||
+        (a->prev_log_index == 0 && l->offset == 0)) {
+        return true;
+    }
+    if (skip <= n && a->entries[skip - 1].term != l->snapshot.last_term) {
+        guard_fail(g, "the leader contradicts this node's snapshot: is it of this cluster?");
+        return false;
+    }
+    if (skip >= n) {
+        recv_drop_entries(a);
+        a->entries = NULL;
+        a->n_entries = 0;
+    } else {
+        a->n_entries = n - (unsigned)skip;
+        memmove(a->entries, a->entries + skip, a->n_entries * sizeof(*a->entries));
+    }
+    a->prev_log_index = l->snapshot.last_index;
+    a->prev_log_term = l->snapshot.last_term;
+    g->stats.compacted_skipped++;
+    return true;
+}
+
+/* Rules 2, 8, 10, 17 and 20.  False: the message is to be dropped. */
 static bool recv_append(struct guard *g, struct raft_append_entries *a)
 {
     struct raft *r = g->raft;
-    raft_index end = a->prev_log_index + a->n_entries, conflict, conf;
+    raft_index end, conflict, conf;
 
     if (a->term < r->current_term) {
         return true; /* the core refuses it */
@@ -68,6 +100,10 @@ static bool recv_append(struct guard *g, struct raft_append_entries *a)
         guard_fail(g, "two leaders in one term: is another node running with this node's id?");
         return false;
     }
+    if (!recv_installing(r) && !recv_skip_compacted(g, a)) {
+        return false;
+    }
+    end = a->prev_log_index + a->n_entries;
     if (a->leader_commit > end) {
         a->leader_commit = end;
         g->stats.commits_clamped++;
