@@ -27,21 +27,19 @@ static bool device_silent(const struct decide_device *d)
     CHECK_UNREACHABLE();
 }
 
-/* All devices of a level have to succeed, so one that cannot makes the level useless; and at least
- * one of them must prove something. */
+/* All devices of a level have to succeed, and each has to prove that its share of the power is off.
+ * A Storage device is no part of a level here: its proof releases only some locks. */
 bool decide_level_attemptable(const struct decide_level *l)
 {
-    bool proves = false;
-
     for (size_t i = 0; i < l->n_devices; i++) {
         const struct decide_device *d = &l->devices[i];
 
-        if (d->missing || d->paused || d->type == FENCE_TYPE_NONE || device_silent(d)) {
+        if (d->missing || d->paused || d->type == FENCE_TYPE_NONE || device_silent(d) ||
+            d->proof_class != FENCE_CLASS_POWER) {
             return false;
         }
-        proves = proves || d->proof_class == FENCE_CLASS_POWER;
     }
-    return proves;
+    return l->n_devices > 0;
 }
 
 const char *decide_level_names(struct arena *a, const struct decide_level *l)

@@ -125,21 +125,22 @@ static bool held_by_operator(struct decide_run *r, const struct decide_host *h,
     if (h->maintenance) {
         hold(r, h, c, DECIDE_HOLD, "Maintenance",
              arena_printf(r->a,
-                          "it is in maintenance; end that, or fence it by hand: picket fence %s",
+                          "it is in maintenance; end that, or fence it by hand: picket fence %s "
+                          "--reason TEXT",
                           h->name),
              0);
         return true;
     }
     if (p->pause_fencing) {
         hold(r, h, c, DECIDE_HOLD, "FencingPaused",
-             "Cluster.spec.fencing.pauseFencing is set; unset it to go on", 0);
+             "Cluster.spec.pauseFencing is set; unset it to go on", 0);
         return true;
     }
     if (budget_spent(r->f, h)) {
         hold(r, h, c, DECIDE_HOLD, "FencedHold",
              arena_printf(r->a,
-                          "it was fenced %" PRIu32 " times within %s: find out why, then release "
-                          "it: picket fence %s --release",
+                          "it was fenced %" PRIu32 " times within %s: find out why, then fence it "
+                          "by hand, which releases it: picket fence %s --reason TEXT",
                           p->max_per_host, decide_ms(r->a, p->window_ms), h->name),
              0);
         return true;

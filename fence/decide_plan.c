@@ -100,9 +100,14 @@ uint64_t decide_age(const struct decide_facts *f, uint64_t at_ms)
     return f->now_ms > at_ms ? f->now_ms - at_ms : 0;
 }
 
+static uint64_t life_fresh_ms(const struct decide_facts *f)
+{
+    return f->life_fresh_ms != 0 ? f->life_fresh_ms : 2 * f->heartbeat_ms;
+}
+
 bool decide_asks(const struct decide_facts *f, const struct decide_host *h)
 {
-    return h->asked_ms != 0 && decide_age(f, h->asked_ms) <= f->life_fresh_ms;
+    return h->asked_ms != 0 && decide_age(f, h->asked_ms) <= life_fresh_ms(f);
 }
 
 static bool slot_fresh(const struct decide_facts *f, const struct decide_host *h)
@@ -112,7 +117,7 @@ static bool slot_fresh(const struct decide_facts *f, const struct decide_host *h
 
 static bool life_fresh(const struct decide_facts *f, const struct decide_host *h)
 {
-    return h->life_ms != 0 && decide_age(f, h->life_ms) <= f->life_fresh_ms;
+    return h->life_ms != 0 && decide_age(f, h->life_ms) <= life_fresh_ms(f);
 }
 
 const char *decide_evidence(struct decide_run *r, const struct decide_host *h)
@@ -142,6 +147,16 @@ const char *decide_confirm_veto(const struct decide_facts *f, const struct decid
                             decide_ms(a, decide_age(f, h->life_ms)));
     }
     return NULL;
+}
+
+/* The registration itself is the proof (the store gives it, safety.md 4): nothing to do but to let
+ * the agent try again, and above all not to cut the power of a host that has just come back. */
+void decide_rebooted(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
+{
+    const char *why = "the same host came back with a newer boot: its registration is the proof";
+
+    (void)decide_add(r, DECIDE_WAIT, h, "Rebooted", why);
+    decide_cond_set(c, "Unknown", "Rebooted", why);
 }
 
 static void plan_live(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
@@ -191,9 +206,7 @@ static void plan_lost(struct decide_run *r, const struct decide_host *h, struct 
         return;
     }
     if (h->rebooted) {
-        why = "the same host reports a newer boot";
-        decide_add(r, DECIDE_PROOF, h, "Rebooted", why)->proof = DECIDE_PROOF_REBOOT;
-        decide_cond_set(c, "Unknown", "Rebooted", why);
+        decide_rebooted(r, h, c);
         return;
     }
     if (decide_asks(r->f, h)) {

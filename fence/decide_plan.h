@@ -88,7 +88,8 @@ struct decide_fencing { /* the open one */
     size_t n_levels;
     const struct decide_result *results;
     size_t n_results;
-    uint64_t wait_started_ms; /* WatchdogWait committed in this leader's term; 0: none */
+    uint64_t wait_started_ms; /* WatchdogWait committed in this leader's term; 0: none.  A new
+                                 attempt does not start it anew, a veto ends it */
 };
 
 struct decide_terms { /* loosest terms that may be in force */
@@ -115,7 +116,7 @@ struct decide_host {
     uint64_t life_ms;  /* newest life sign of this incarnation: link, session, report */
     uint64_t slot_ms;  /* newest change of its storage slot, 0: none seen or no slot */
     uint32_t links, links_up; /* declared, and answering now */
-    bool rebooted;            /* the same uid and hardware id reported a newer boot id */
+    bool rebooted;            /* the same uid and hardware id asks to register a newer boot, now */
     bool conflict;            /* two live sessions under one identity: never a proof */
 
     uint32_t n_locks; /* owner and peer slots */
@@ -127,7 +128,8 @@ struct decide_host {
     const struct decide_fencing *fencing; /* open one, or NULL */
     const uint64_t *history_ms; /* when fencings of this host were opened; not the open one */
     size_t n_history;
-    uint64_t released_ms;  /* the operator released the hold: older fencings do not count */
+    uint64_t released_ms;  /* the operator released the hold (by fencing it by hand, say): older
+                              fencings do not count */
     uint32_t fenced_level; /* when FENCED by Off: the level that proved it */
     bool powered_on;       /* after a fencing with action Reboot: `on` was done or given up */
 };
@@ -168,7 +170,8 @@ struct decide_facts {
     uint64_t heartbeat_ms, lease_ms, drift_ms; /* fence/timing.h */
     uint64_t attempt_timeout_ms, backoff_ms, backoff_max_ms;
     uint64_t probe_max_age_ms;
-    uint64_t life_fresh_ms; /* a life sign (or a request to renew) younger than this is news */
+    uint64_t life_fresh_ms; /* a life sign (or a request to renew) younger than this is news; 0: 2
+                               heartbeats */
     uint64_t slot_stale_ms; /* a slot that did not change for so long is silent */
 
     struct decide_policy policy;

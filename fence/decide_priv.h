@@ -32,6 +32,7 @@ bool decide_asks(const struct decide_facts *f, const struct decide_host *h);
 const struct decide_host *decide_find_host(const struct decide_facts *f, const char *name);
 const char *decide_evidence(struct decide_run *r, const struct decide_host *h);
 const char *decide_ms(struct arena *a, uint64_t ms); /* "1.5s", for `why` */
+void decide_rebooted(struct decide_run *r, const struct decide_host *h, struct decide_cond *c);
 void decide_cond_set(struct decide_cond *c, const char *ready, const char *reason,
                      const char *message);
 

@@ -98,7 +98,7 @@ const char *decide_watchdog_refusal(const struct decide_terms *t, bool lab)
     if (!t->guarded) {
         return "the host was not guarded by its watchdog all the time";
     }
-    if (!t->nowayout) {
+    if (!t->nowayout && !lab) {
         return "its watchdog can be stopped (no nowayout)";
     }
     if (t->lease_ms == 0 || t->watchdog_ms == 0 || t->feed_ms == 0) {
@@ -315,6 +315,9 @@ static bool step_watchdog(struct decide_run *r, const struct decide_host *h, str
         ret->refusal = declared ? why : NULL;
         return false;
     }
+    if (fc->vetoed) { /* the store takes no proof before the next attempt */
+        return false;
+    }
     ret->waiting = true;
     if (fc->wait_started_ms == 0) {
         if (f->now_ms < settled_ms) {
@@ -469,7 +472,7 @@ static bool braked(struct decide_run *r, const struct decide_host *h, struct dec
     }
     if (r->f->policy.pause_fencing) {
         wait_for(r, h, c, DECIDE_HOLD, "FencingPaused",
-                 "Cluster.spec.fencing.pauseFencing is set; unset it to go on");
+                 "Cluster.spec.pauseFencing is set; unset it to go on");
         return true;
     }
     if (h->maintenance) {
@@ -570,9 +573,7 @@ void decide_fencing_step(struct decide_run *r, const struct decide_host *h, stru
         return;
     }
     if (h->rebooted) {
-        why = "the same host reports a newer boot";
-        decide_add(r, DECIDE_PROOF, h, "Rebooted", why)->proof = DECIDE_PROOF_REBOOT;
-        decide_cond_set(c, "Unknown", "Rebooted", why);
+        decide_rebooted(r, h, c);
         return;
     }
     if (decide_asks(r->f, h) && decide_reprieve_refusal(fc) == NULL) {

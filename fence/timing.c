@@ -30,7 +30,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 
 uint64_t timing_drift_ms(uint64_t ms)
 {
-    return max_u64(10, (ms + 99) / 100);
+    return max_u64(10, ms / 100 + 1);
 }
 
 uint64_t timing_feed_ms(uint64_t watchdog_ms)
@@ -78,10 +78,7 @@ static int check_ranges(const struct timing *t, struct err *err)
         rc = check_range("the device timeout", t->device_timeout_ms, DEVICE_MIN_MS, DEVICE_MAX_MS,
                          err);
     }
-    if (rc == 0) {
-        rc = check_range("fencing.startupGrace", t->startup_grace_ms, t->lease_ms, GRACE_MAX_MS,
-                         err);
-    }
+
     return rc;
 }
 
@@ -89,13 +86,14 @@ static int check_relations(const struct timing *t, struct err *err)
 {
     uint64_t half = t->lease_ms / 2;
 
-    if (3 * t->heartbeat_ms > half) {
+    if (4 * t->heartbeat_ms > t->lease_ms) {
         return err_set(err, ERR_INVALID,
-                       "three renewals must fit in half a lease: 3 * heartbeat %" PRIu64
-                       " ms = %" PRIu64 " ms > hostTimeout/2 = %" PRIu64
+                       "four heartbeats must fit in a lease: 4 * heartbeat %" PRIu64
+                       " ms = %" PRIu64 " ms > hostTimeout %" PRIu64
                        " ms; lower timing.heartbeat to %" PRIu64
                        "ms or raise timing.hostTimeout to %" PRIu64 "ms",
-                       t->heartbeat_ms, 3 * t->heartbeat_ms, half, half / 3, 6 * t->heartbeat_ms);
+                       t->heartbeat_ms, 4 * t->heartbeat_ms, t->lease_ms, t->lease_ms / 4,
+                       4 * t->heartbeat_ms);
     }
     if (t->failover_ms > half) {
         return err_set(err, ERR_INVALID,
@@ -153,7 +151,7 @@ static void derive_fencing(const struct timing_in *in, struct timing *t)
     t->backoff_ms = t->device_timeout_ms / 2;
     t->backoff_max_ms = 6 * t->device_timeout_ms;
     t->startup_grace_ms =
-        or_default(in->startup_grace_ms, max_u64(TIMING_STARTUP_GRACE_DEFAULT_MS, 2 * t->lease_ms));
+        max_u64(or_default(in->startup_grace_ms, TIMING_STARTUP_GRACE_DEFAULT_MS), 2 * t->lease_ms);
 }
 
 int timing_derive(const struct timing_in *in, struct timing *ret, struct err *err)
@@ -193,8 +191,8 @@ void timing_rows(const struct timing *t, timing_row_fn *fn, void *ctx)
     fn(ctx, "heartbeat", t->heartbeat_ms, "knob H");
     fn(ctx, "lease", t->lease_ms, "L = knob T (hostTimeout)");
     fn(ctx, "renew_timeout", t->renew_timeout_ms, "H");
-    fn(ctx, "stop_begin", t->stop_begin_ms, "L/2; 3*H must fit in it");
-    fn(ctx, "drift", t->drift_ms, "1 % of L, at least 10 ms");
+    fn(ctx, "stop_begin", t->stop_begin_ms, "L/2; 4*H must fit in L");
+    fn(ctx, "drift", t->drift_ms, "1 % of L + 1 ms, at least 10 ms");
     fn(ctx, "expiry", t->expiry_ms, "L + drift, after receipt");
     fn(ctx, "loop_gap", t->loop_gap_ms, "H");
     fn(ctx, "election", t->election_ms, "E = L/10, at least 50 ms; drawn from E to 2E");
@@ -205,13 +203,13 @@ void timing_rows(const struct timing *t, timing_row_fn *fn, void *ctx)
     fn(ctx, "watchdog", t->watchdog_ms, "W, wanted or read back");
     fn(ctx, "feed", t->feed_ms, "W/4, at most 1 s");
     fn(ctx, "lmax", t->lmax_ms, "4*L");
-    fn(ctx, "watchdog_bound", t->watchdog_bound_ms, "L + W + feed, + 1 % of the sum");
+    fn(ctx, "watchdog_bound", t->watchdog_bound_ms, "L + W + feed, + 1 % of the sum + 1 ms");
     fn(ctx, "device_timeout", t->device_timeout_ms, "knob");
     fn(ctx, "attempt_timeout", t->attempt_timeout_ms, "device_timeout + L");
     fn(ctx, "probe", t->probe_ms, "3 * device_timeout");
     fn(ctx, "backoff", t->backoff_ms, "device_timeout/2, doubled per round");
     fn(ctx, "backoff_max", t->backoff_max_ms, "6 * device_timeout");
-    fn(ctx, "startup_grace", t->startup_grace_ms, "knob; else 20 s, at least 2*L");
+    fn(ctx, "startup_grace", t->startup_grace_ms, "knob, at least 2*L");
 }
 
 static void print_row(void *ctx, const char *name, uint64_t ms, const char *derivation)

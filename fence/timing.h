@@ -57,8 +57,9 @@ struct timing {
     uint64_t startup_grace_ms; /* after a cold start of the whole cluster */
 };
 
-/* Drift over `ms`: 1 % and at least 10 ms.  Two clocks that NTP may slew by 500 ppm each, on
- * crystals of 100 ppm, run apart by 0.12 %; the rest is for timer granularity and virtual hosts. */
+/* Drift over `ms`: 1 %, and 1 ms for the rounding, and at least 10 ms.  Two clocks that NTP may
+ * slew by 500 ppm each, on crystals of 100 ppm, run apart by 0.12 %; the rest is for timer
+ * granularity and virtual hosts. */
 uint64_t timing_drift_ms(uint64_t ms);
 
 /* Longest time between two feeds of a watchdog with timeout W. */

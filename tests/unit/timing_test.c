@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "fence/timing.h"
 #include "fence/wdog.h"
+#include "store/safety.h"
 
 static void defaults_hold(void **state)
 {
@@ -28,11 +29,11 @@ static void defaults_hold(void **state)
     assert_int_equal(t.election_ms, 300);
     assert_int_equal(t.raft_heartbeat_ms, 50);
     assert_true(t.failover_ms <= t.lease_ms / 2);
-    assert_int_equal(t.watchdog_bound_ms, 3000 + 10000 + 1000 + 140);
+    assert_int_equal(t.watchdog_bound_ms, 3000 + 10000 + 1000 + 141);
     in.dev = true;
     assert_int_equal(timing_derive(&in, &t, &err), 0);
     assert_int_equal(t.watchdog_ms, 2000);
-    assert_int_equal(t.watchdog_bound_ms, 3000 + 2000 + 500 + 55);
+    assert_int_equal(t.watchdog_bound_ms, 3000 + 2000 + 500 + 56);
 }
 
 static void expect_refused(struct timing_in in, const char *part)
@@ -51,9 +52,9 @@ static void expect_refused(struct timing_in in, const char *part)
 static void bad_knobs_are_refused_with_arithmetic(void **state)
 {
     (void)state;
-    expect_refused((struct timing_in){ .heartbeat_ms = 600 },
-                   "3 * heartbeat 600 ms = 1800 ms > hostTimeout/2 = 1500 ms; lower "
-                   "timing.heartbeat to 500ms or raise timing.hostTimeout to 3600ms");
+    expect_refused((struct timing_in){ .heartbeat_ms = 800 },
+                   "4 * heartbeat 800 ms = 3200 ms > hostTimeout 3000 ms; lower timing.heartbeat "
+                   "to 750ms or raise timing.hostTimeout to 3200ms");
     expect_refused((struct timing_in){ .heartbeat_ms = 50, .host_timeout_ms = 500 },
                    "two rounds 2 * 2 * 50 ms + barrier 50 ms + reconnect 50 ms = 300 ms > "
                    "hostTimeout/2 = 250 ms; raise timing.hostTimeout to at least 600ms");
@@ -62,7 +63,6 @@ static void bad_knobs_are_refused_with_arithmetic(void **state)
     expect_refused((struct timing_in){ .host_timeout_ms = UINT64_MAX }, "too large");
     expect_refused((struct timing_in){ .watchdog_ms = 500 }, "between 1000 and 600000 ms");
     expect_refused((struct timing_in){ .device_timeout_ms = 2000 }, "device timeout is 2000 ms");
-    expect_refused((struct timing_in){ .startup_grace_ms = 100 }, "startupGrace is 100 ms");
 }
 
 /* Whatever is accepted keeps the relations; nothing overflows. */
@@ -84,13 +84,13 @@ static void accepted_knobs_keep_the_relations(void **state)
                 continue;
             }
             accepted++;
-            assert_true(3 * t.heartbeat_ms <= t.stop_begin_ms);
+            assert_true(4 * t.heartbeat_ms <= t.lease_ms);
             assert_true(4 * t.election_ms + t.barrier_ms + t.reconnect_ms <= t.stop_begin_ms);
             assert_true(t.expiry_ms > t.lease_ms);
             assert_true(t.lmax_ms >= t.lease_ms && t.lmax_ms <= WDOG_LMAX_MAX_MS);
             assert_true(t.watchdog_bound_ms > t.lease_ms + t.watchdog_ms + t.feed_ms);
             assert_true(t.attempt_timeout_ms > t.device_timeout_ms);
-            assert_true(t.startup_grace_ms >= t.lease_ms);
+            assert_true(t.startup_grace_ms >= 2 * t.lease_ms);
         }
     }
     assert_true(accepted > 20);
@@ -139,6 +139,20 @@ static void the_doc_says_what_the_code_does(void **state)
     free(doc.text);
 }
 
+/* The store computes the bound itself: what this side takes for passed, the store must, too. */
+static void the_bound_is_not_below_the_stores(void **state)
+{
+    (void)state;
+    for (uint32_t lease = 600; lease < 20000; lease += 97) {
+        for (uint32_t w = 1000; w < 70000; w += 997) {
+            struct terms t = { .lease_ms = lease, .watchdog_ms = w };
+
+            t.feed_ms = (uint32_t)timing_feed_ms(w);
+            assert_true(timing_watchdog_bound_ms(lease, w, t.feed_ms) >= s_watchdog_bound_ms(&t));
+        }
+    }
+}
+
 static void print_shows_every_row(void **state)
 {
     struct timing_in in = { 0 };
@@ -149,8 +163,8 @@ static void print_shows_every_row(void **state)
     (void)state;
     assert_int_equal(timing_derive(&in, &t, &err), 0);
     timing_print(&t, &out);
-    assert_non_null(
-        strstr(buf_cstr(&out), "expiry             3030 ms  L + drift, after receipt\n"));
+    assert_non_null(strstr(buf_cstr(&out),
+                           "expiry             3031 ms  L + drift, after receipt\n"));
     assert_non_null(strstr(buf_cstr(&out), "startup_grace     20000 ms"));
     buf_done(&out);
 }
@@ -162,6 +176,7 @@ int main(void)
         cmocka_unit_test(bad_knobs_are_refused_with_arithmetic),
         cmocka_unit_test(accepted_knobs_keep_the_relations),
         cmocka_unit_test(the_doc_says_what_the_code_does),
+        cmocka_unit_test(the_bound_is_not_below_the_stores),
         cmocka_unit_test(print_shows_every_row),
     };
 
