@@ -10,6 +10,8 @@
 
 /* What the executor needs from the outside: time, lease, locks, durable intents. */
 
+#define LIST_MS 30000U /* between two lists of the locks that we hold */
+
 /* --- the environment ---------------------------------------------------------------------------
  */
 
@@ -210,7 +212,7 @@ static struct vmx_lock_info info_of(const json_t *o)
     };
 }
 
-void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms)
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only)
 {
     size_t n = json_array_size(list);
     struct vmx_lock_info *infos = mem_alloc((n + 1) * sizeof(*infos));
@@ -218,10 +220,38 @@ void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms)
 
     for (size_t i = 0; i < n; i++) {
         infos[k] = info_of(json_array_get(list, i));
-        k += strchr(infos[k].lock, '/') != NULL;
+        k += strchr(infos[k].lock, '/') != NULL &&
+             (!mine_only || infos[k].incarnation == a->incarnation);
     }
-    vmx_locks(a->vmx, infos, k, sent_ms);
+    vmx_locks(a->vmx, infos, k, sent_ms, mine_only);
     free(infos);
+}
+
+static void on_listed(void *data, const struct err *err, json_t *j)
+{
+    struct agent *a;
+
+    OBJ_FROM(a, data, AGENT_MAGIC);
+    a->list_busy = false;
+    if (err == NULL && a->phase == AGENT_RUN && a->incarnation == a->list_incarnation) {
+        agent_locks_apply(a, jget(j, "items"), a->list_ms, true);
+        agent_wake(a);
+    }
+}
+
+void agent_locks_tick(struct agent *a, uint64_t now)
+{
+    char *query;
+
+    if (a->phase != AGENT_RUN || a->list_busy || now < a->list_ms + LIST_MS) {
+        return;
+    }
+    query = mem_printf("fieldSelector=status.holder%%3D%s", a->name);
+    a->list_busy = true;
+    a->list_ms = now;
+    a->list_incarnation = a->incarnation;
+    (void)api_list(a->api, "locks", query, on_listed, a);
+    free(query);
 }
 
 struct read_one {

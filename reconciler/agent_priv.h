@@ -97,6 +97,9 @@ struct agent {
     char *step_error; /* of the step under way, for the log */
     uint64_t incarnation, epoch, expected;
     uint64_t sent_ms; /* of the list of locks */
+    uint64_t list_ms; /* of the newest list of those that we hold */
+    uint64_t list_incarnation;
+    bool list_busy;
     struct agent_seen seen;
     uint64_t seen_saved_ms;
     bool source_old; /* what we read is behind what we saw */
@@ -182,7 +185,8 @@ extern const struct vmx_ops agent_vmx_ops;
 void agent_env(void *ctx, struct vm_env *ret);
 bool agent_freeze(const struct agent *a);
 int agent_read_all_locks(struct agent *a);
-void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms);
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only);
+void agent_locks_tick(struct agent *a, uint64_t now); /* now and then, those that we hold */
 
 /* agent_guard.c */
 void agent_guard_step(struct agent *a);

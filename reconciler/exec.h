@@ -86,8 +86,11 @@ void vmx_free(struct vmx *x);
 /* What a former process wrote; before the first vmx_run. */
 void vmx_load(struct vmx *x, const struct intent *i);
 void vmx_set_incarnation(struct vmx *x, uint64_t incarnation);
-/* A linearizable list of all locks, asked for at sent_ms.  Replaces what was known. */
-void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms);
+/* A linearizable list of all locks, or of those that this host holds, asked for at sent_ms.  To be
+ * repeated now and then: an acquire that nobody waits for any more (its agent died, its answer was
+ * lost) may be applied later, and only a list shows that the lock is ours. */
+void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms,
+               bool mine_only);
 /* What was known of locks is void (another incarnation, a restored store). */
 void vmx_locks_forget(struct vmx *x);
 

@@ -51,6 +51,9 @@ static void job_done(struct drv_job *job, const struct err *err)
 
     OBJ_FROM(it, job->data, VMX_ITEM_MAGIC);
     job_seen(it, err);
+    if (err != NULL) {
+        vmx_look(it->x); /* the world may not be as we think */
+    }
     vmx_step_done(it, err);
 }
 

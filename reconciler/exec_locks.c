@@ -41,6 +41,7 @@ void vmx_lock_set(struct vmx *x, const char *lock, enum vm_lock_state st, uint64
     l->state = st;
     l->token = token;
     l->confirmed_ms = confirmed_ms;
+    l->changed_ms = vmx_now(x);
     free(l->holder);
     l->holder = NULL;
 }
@@ -108,39 +109,55 @@ void vmx_locks_forget(struct vmx *x)
     vmx_kick_all(x);
 }
 
-/* Locks that changed by our own calls since the list was asked for are newer than the list. */
+/* What our own calls said since the list was asked for is newer than the list. */
 static bool newer(const struct vmx *x, const char *lock, uint64_t sent_ms)
 {
     const struct vmx_lock *l = map_get(&x->locks, lock);
 
-    return l != NULL && l->confirmed_ms > sent_ms;
+    return l != NULL && l->changed_ms >= sent_ms && l->changed_ms != 0;
 }
 
-void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms)
+static void apply_listed(struct vmx *x, const struct vmx_lock_info *info, uint64_t sent_ms)
+{
+    if (!newer(x, info->lock, sent_ms)) {
+        vmx_lock_apply(x, info, sent_ms);
+    }
+    if (info->incarnation == x->src.incarnation && str_starts(info->lock, "virtualmachines/")) {
+        vmx_due(vmx_item(x, info->lock + strlen("virtualmachines/")), vmx_now(x));
+    }
+}
+
+void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms,
+               bool mine_only)
 {
     struct map named = { 0 };
     const char *key;
     void *v;
 
-    x->locks_ms = sent_ms;
+    if (!mine_only) {
+        x->locks_ms = sent_ms;
+    }
     for (size_t i = 0; i < n; i++) {
         (void)map_put(&named, infos[i].lock, x);
-        if (!newer(x, infos[i].lock, sent_ms)) {
-            vmx_lock_apply(x, &infos[i], sent_ms);
-        }
-        if (infos[i].incarnation == x->src.incarnation &&
-            str_starts(infos[i].lock, "virtualmachines/")) {
-            vmx_due(vmx_item(x, infos[i].lock + strlen("virtualmachines/")), vmx_now(x));
-        }
+        apply_listed(x, &infos[i], sent_ms);
     }
     for (size_t i = 0; map_next(&x->locks, &i, &key, &v);) {
-        if (map_get(&named, key) == NULL && !newer(x, key, sent_ms)) {
+        struct vmx_lock *l = v;
+
+        if (map_get(&named, key) != NULL || newer(x, key, sent_ms)) {
+            continue;
+        }
+        if (!mine_only) {
             vmx_lock_set(x, key, VM_LOCK_FREE, 0, sent_ms);
-            ((struct vmx_lock *)v)->release_sent = false;
+            l->release_sent = false;
+        } else if (l->state == VM_LOCK_MINE) {
+            vmx_lock_set(x, key, VM_LOCK_UNKNOWN, 0, 0);
         }
     }
     map_done(&named);
-    vmx_kick_all(x);
+    if (!mine_only) {
+        vmx_kick_all(x);
+    }
 }
 
 static size_t count(const struct vmx *x, bool unclear)

@@ -13,7 +13,8 @@ struct vmx_lock {
     enum vm_lock_state state;
     uint64_t token;
     uint64_t confirmed_ms;
-    bool release_sent; /* lost to us until the next acquire, whatever the reply was */
+    uint64_t changed_ms; /* when a call of ours (or a read) last said something about it */
+    bool release_sent;   /* lost to us until the next acquire, whatever the reply was */
     char *holder;
 };
 

@@ -352,7 +352,7 @@ static uint64_t sim_now(void *ctx)
 /* --- hosts -------------------------------------------------------------------------------------
  */
 
-static void read_all_locks(struct host *h)
+static void read_locks(struct host *h, bool mine_only)
 {
     struct vmx_lock_info infos[64];
     const char *name;
@@ -362,14 +362,14 @@ static void read_all_locks(struct host *h)
     for (size_t i = 0; map_next(&h->w->locks, &i, &name, &v);) {
         const struct lock *l = v;
 
-        if (l->incarnation != 0) {
+        if (l->incarnation != 0 && (!mine_only || l->incarnation == h->incarnation)) {
             infos[n++] = (struct vmx_lock_info){ .lock = name,
                                                  .incarnation = l->incarnation,
                                                  .token = l->token,
                                                  .host = h->w->hosts[l->host].name };
         }
     }
-    vmx_locks(h->x, infos, n, h->w->now);
+    vmx_locks(h->x, infos, n, h->w->now, mine_only);
 }
 
 static void agent_start_sim(struct host *h)
@@ -390,7 +390,7 @@ static void agent_start_sim(struct host *h)
         vmx_load(h->x, v);
     }
     vmx_look(h->x);
-    read_all_locks(h);
+    read_locks(h, false);
     for (size_t i = 0; map_next(&h->w->objects, &i, &name, &v);) {
         if (str_starts(name, "virtualmachines/")) {
             vmx_kick(h->x, strchr(name, '/') + 1);
@@ -628,6 +628,9 @@ static void step(struct world *w)
             renew(h);
         }
         watchdog(h);
+        if (w->now % 10000 == 0 && h->x != NULL && !h->cut) {
+            read_locks(h, true);
+        }
         if (h->up) {
             sim_drv_run(h->drv);
         }
