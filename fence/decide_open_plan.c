@@ -37,10 +37,6 @@ static bool budget_spent(const struct decide_facts *f, const struct decide_host 
     }
     for (size_t i = 0; i < h->n_history; i++) {
         uint32_t n = 0;
-
-        if (h->history_ms[i] <= h->released_ms) {
-            continue;
-        }
         for (size_t k = 0; k < h->n_history; k++) {
             if (h->history_ms[k] > h->released_ms && h->history_ms[k] >= h->history_ms[i] &&
                 h->history_ms[k] - h->history_ms[i] < f->policy.window_ms) {
