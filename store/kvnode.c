@@ -82,6 +82,49 @@ void kvnode_unref(struct kvnode *n)
     }
 }
 
+/* --- later ---------------------------------------------------------------------------------- */
+
+static void trash_push(struct kvtrash *t, struct kvnode *n)
+{
+    if (t->n == t->cap) {
+        t->cap = t->cap == 0 ? 64 : t->cap * 2;
+        t->nodes = mem_realloc(t->nodes, t->cap * sizeof(struct kvnode *));
+    }
+    t->nodes[t->n++] = n;
+}
+
+void kvtrash_unpin(struct kvtrash *t, struct kvnode *root)
+{
+    if (root != NULL && --root->refs == 0) {
+        trash_push(t, root);
+    }
+}
+
+void kvtrash_step(struct kvtrash *t, size_t max_nodes)
+{
+    for (; t->n > 0 && max_nodes > 0; max_nodes--) {
+        struct kvnode *n = t->nodes[--t->n];
+
+        if (n->leaf) {
+            node_free_leaf(n);
+            continue;
+        }
+        for (uint32_t i = 0; i < n->n; i++) {
+            kvtrash_unpin(t, n->child[i]);
+        }
+        node_free_inner(n);
+    }
+}
+
+void kvtrash_done(struct kvtrash *t)
+{
+    kvtrash_step(t, SIZE_MAX);
+    free(t->nodes);
+    *t = (struct kvtrash){ 0 };
+}
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
 uint32_t kvnode_first(const struct kvnode *n)
 {
     return n->leaf ? 0 : 1;

@@ -39,6 +39,16 @@ const struct kv *kvtree_del(struct kvtree *t, const void *key, size_t klen);
 struct kvnode *kvtree_pin(struct kvtree *t); /* NULL when empty */
 void kvtree_unpin(struct kvnode *root);      /* NULL is fine */
 
+/* Nodes that nobody reaches any more, taken apart in small steps: after a long pin there are many.
+ * A zeroed struct is empty. */
+struct kvtrash {
+    struct kvnode **nodes;
+    size_t n, cap;
+};
+void kvtrash_unpin(struct kvtrash *t, struct kvnode *root); /* as kvtree_unpin, but later */
+void kvtrash_step(struct kvtrash *t, size_t max_nodes);
+void kvtrash_done(struct kvtrash *t); /* all of it, now */
+
 /* Walks in key order; invalid after any change of the tree that it walks. */
 struct kvtree_iter {
     const struct kvnode *node[KVTREE_DEPTH];

@@ -72,7 +72,7 @@ static void cut_one(struct store *s, const struct kv *v)
     }
 }
 
-void st_cut(struct store *s)
+void st_cut(struct store *s, size_t max_events)
 {
     struct hist *h = &s->hist;
     size_t n;
@@ -80,7 +80,7 @@ void st_cut(struct store *s)
     if (s->pins > 0) {
         return;
     }
-    while (h->cut < h->first) {
+    for (; h->cut < h->first && max_events > 0; max_events--) {
         cut_one(s, hist_at(h, h->cut));
         h->cut++;
     }
@@ -107,7 +107,6 @@ void st_compact(struct store *s, uint64_t rev)
         h->first++;
     }
     s->compact_rev = rev;
-    st_cut(s);
 }
 
 /* Drop the oldest revisions until the bounds hold; the newest always stays. */
@@ -204,12 +203,17 @@ void st_del_str(struct store *s, const char *key)
     (void)st_del(s, key, strlen(key));
 }
 
+/* Cleaning up keeps pace with what commands add, and never takes long: the loop has leases to
+ * renew. */
 void st_finish(struct store *s)
 {
-    if (s->sub == 0) {
-        return;
+    size_t events = s->sub;
+
+    if (events > 0) {
+        s->sub = 0;
+        s->rev++;
+        hist_trim(s);
     }
-    s->sub = 0;
-    s->rev++;
-    hist_trim(s);
+    st_cut(s, 64 + 4 * events);
+    kvtrash_step(&s->trash, 8 + events);
 }

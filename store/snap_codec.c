@@ -61,8 +61,7 @@ void store_snap_end(struct store_snap *p)
 
     CHECK(s->pins > 0);
     s->pins--;
-    kvtree_unpin(p->root);
-    st_cut(s);
+    kvtrash_unpin(&s->trash, p->root);
     free(p->hist.chunks);
     buf_done(&p->sessions);
     free(p);

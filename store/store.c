@@ -41,6 +41,7 @@ void store_free(struct store *s)
     session_table_done(&s->sessions);
     st_hist_done(s);
     kvtree_done(&s->tree);
+    kvtrash_done(&s->trash);
     st_index_done(s);
     s->magic = 0;
     free(s);

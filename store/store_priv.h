@@ -30,8 +30,9 @@
 /* Event e is a version (or a tombstone) of a key.  The ring owns no reference: until it is cut, a
  * version is the current one in the tree or the `prev` of a later one that is in the ring too.
  *
- * Trimming moves `first` (and compact_rev) at once; cutting prev chains and dropping tombstones
- * waits until no snapshot is pinned, so that its writer may follow what it finds.  */
+ * Trimming moves `first` (and compact_rev) at once.  Cutting prev chains and dropping tombstones
+ * follows in small steps, and waits until no snapshot is pinned, so that its writer may follow what
+ * it finds. */
 #define HIST_CHUNK 1024U
 struct hist_chunk {
     const struct kv *kv[HIST_CHUNK];
@@ -93,6 +94,7 @@ struct store {
     uint64_t magic;
     struct store_limits limits;
     struct kvtree tree;      /* all keys; tombstones while they are in the history */
+    struct kvtrash trash;    /* of snapshots that have ended */
     struct kvtree by_lease;  /* be64(lease) key */
     struct kvtree by_holder; /* be64(incarnation) lock */
     struct map burned;       /* boot id -> non-NULL, whatever the host uid */
@@ -133,7 +135,9 @@ void st_del_str(struct store *s, const char *key);
 void st_finish(struct store *s);
 /* Compact up to and including rev (compact_rev <= rev <= s->rev). */
 void st_compact(struct store *s, uint64_t rev);
-void st_cut(struct store *s); /* what compaction left for when no snapshot is pinned */
+/* What compaction left for later: at most so many events, and nothing while a snapshot is pinned.
+ */
+void st_cut(struct store *s, size_t max_events);
 /* Append a version as it was (restore). */
 void st_replay(struct store *s, const struct kv *v);
 void st_load(struct store *s, const struct kv *v);
