@@ -243,6 +243,20 @@ static bool guard_pass(struct guard *g, struct raft_message *msg)
     }
 }
 
+/* Rule 21: the core refuses its vote where its own newest configuration does not make it a voter,
+ * but that one may be older than the candidate's, or never be committed.  Who counts is for the
+ * candidate to know (Raft, 4.2.2); so show the core a configuration in which we vote. */
+static void recv_vote_as_voter(struct guard *g, struct raft_message *msg)
+{
+    struct raft *r = g->raft;
+    struct raft_server self = { .id = r->id, .address = r->address, .role = RAFT_VOTER };
+    struct raft_configuration own = r->configuration;
+
+    r->configuration = (struct raft_configuration){ .servers = &self, .n = 1 };
+    g->core_recv(g->io, msg);
+    r->configuration = own;
+}
+
 void guard_recv(struct raft_io *io, struct raft_message *msg)
 {
     struct guard *g = guard_of(io);
@@ -251,7 +265,13 @@ void guard_recv(struct raft_io *io, struct raft_message *msg)
         g->core_recv(io, msg);
         return;
     }
-    if (guard_pass(g, msg)) {
+    if (!guard_pass(g, msg)) {
+        guard_after(g);
+        return;
+    }
+    if (msg->type == RAFT_IO_REQUEST_VOTE) {
+        recv_vote_as_voter(g, msg);
+    } else {
         g->core_recv(io, msg);
     }
     guard_after(g);

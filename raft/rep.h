@@ -155,7 +155,8 @@ void rep_reply(struct rep *r, uint64_t call_id, const struct err *err, const voi
 /* Hand leadership over (to 0: the best follower).  Best effort: watch on_role. */
 int rep_transfer(struct rep *r, uint64_t to, struct err *err) ERR_USED;
 
-/* Membership, leader only, one change at a time. */
+/* Membership, leader only, one change at a time.  A leader that is to remove or demote itself hands
+ * leadership over and answers ERR_NOT_LEADER: ask the new one. */
 typedef void rep_change_cb(struct rep_req *req, const struct err *err);
 void rep_add(struct rep *r, struct rep_req *req, const struct rep_member *m, rep_change_cb *cb);
 void rep_assign(struct rep *r, struct rep_req *req, uint64_t id, enum rep_member_role role,

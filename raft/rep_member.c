@@ -150,11 +150,37 @@ static void change_remove(struct rep *r, struct rep_change *c)
     }
 }
 
+/* A leader must not take its own vote away: its entry would be the newest one, held by a node that
+ * may neither vote nor lead, and if it dies before the entry is committed nobody can be elected. */
+static bool change_of_self(struct rep *r, const struct rep_change *c)
+{
+    const struct raft_server *s = conf_get(&r->raft.configuration, c->id);
+    struct err err;
+
+    if (c->id != r->params.id || s == NULL || s->role != RAFT_VOTER ||
+        (c->kind != CHANGE_REMOVE && c->role == REP_VOTER)) {
+        return false;
+    }
+    if (conf_voters(&r->raft.configuration) == 1) {
+        change_finish(r, ERR_REFUSED, "this is the last voter");
+    } else if (rep_transfer(r, 0, &err) != 0) {
+        change_finish(r, ERR_CONFLICT,
+                      "a leader cannot remove itself, and leadership cannot be handed over now");
+    } else {
+        change_finish(r, ERR_NOT_LEADER,
+                      "a leader cannot remove itself: leadership is handed over, ask the new one");
+    }
+    return true;
+}
+
 /* The next step towards what is wanted, seen from the present configuration. */
 static void change_next(struct rep *r, struct rep_change *c)
 {
     const struct raft_server *s = conf_get(&r->raft.configuration, c->id);
 
+    if (change_of_self(r, c)) {
+        return;
+    }
     if (c->kind == CHANGE_REMOVE) {
         if (s != NULL || !c->begun) {
             change_remove(r, c);
@@ -191,7 +217,7 @@ static void change_step(struct rep *r)
         change_finish(r, ERR_UNKNOWN_OUTCOME,
                       "leadership was lost before the change was committed; it may still be");
     } else if (c->begun && r->raft.state != RAFT_LEADER) {
-        /* Committed, and it may have been this node's own removal or demotion. */
+        /* Committed, and then leadership went. */
         const struct raft_server *s = conf_get(&r->raft.configuration, c->id);
         bool there =
             c->kind == CHANGE_REMOVE ? s == NULL : s != NULL && conf_role(s->role) == c->role;

@@ -644,9 +644,16 @@ static void snapshots(void **state)
     finish();
 }
 
+static bool other_leads(void *ctx)
+{
+    const struct node *l = ready_leader();
+
+    return l != NULL && l != ctx;
+}
+
 static void membership(void **state)
 {
-    struct node *l, *new = &nodes[3];
+    struct node *l, *old, *new = &nodes[3];
     struct rep_member m = { .id = 4, .role = REP_VOTER };
     struct rep_peer_info info[N_MAX];
     struct want w = { .req.data = &w };
@@ -671,12 +678,20 @@ static void membership(void **state)
     rep_add(l->rep, &w.req, &m, on_changed);
     assert_true(run_until(flag_is_set, &w.over));
     assert_int_equal(w.code, ERR_EXISTS);
-    /* The leader leaves: the others go on. */
+    /* The leader leaves: it hands over first, the others go on. */
+    old = l;
     w = (struct want){ .req.data = &w };
-    rep_remove(l->rep, &w.req, l->id, on_changed);
+    rep_remove(old->rep, &w.req, old->id, on_changed);
+    assert_true(run_until(flag_is_set, &w.over));
+    assert_int_equal(w.code, ERR_NOT_LEADER);
+    assert_true(run_until(other_leads, old));
+    l = ready_leader();
+    CHECK(l != NULL);
+    w = (struct want){ .req.data = &w };
+    rep_remove(l->rep, &w.req, old->id, on_changed);
     assert_true(run_until(flag_is_set, &w.over));
     assert_int_equal(w.code, 0);
-    stop(l);
+    stop(old);
     l = wait_leader();
     must_propose(new, "three");
     assert_int_equal(rep_peers(l->rep, info, N_MAX), 3);
