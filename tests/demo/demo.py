@@ -48,7 +48,7 @@ def timeline(c, t0, host, vms):
 def first_line(c, vm, t0, not_host):
     best = None
     for lines in c.writers().values():
-        for t, host, name, inc in lines:
+        for t, host, name, inc, _ in lines:
             if name == vm and t >= t0 and host != not_host and (best is None or t < best[0]):
                 best = (t, host, inc)
     return best

@@ -132,31 +132,31 @@ class Cluster:
     # --- what the guests wrote ---
 
     def writers(self):
-        """{disk: [(wall seconds, host, vm, incarnation)]} in file order, from every disk image."""
+        """{disk: [(wall seconds, host, vm, incarnation, token)]} in file order, from every disk image."""
         disks = {}
         for path in sorted(glob.glob(os.path.join(self.dir, "san", "**", "*.img"), recursive=True)):
             lines = []
             with open(path, "rb") as f:
                 for raw in f.read().split(b"\n"):
-                    m = re.match(rb"\d+ (\d+) (\S+) (\S+) (\d+) ", raw.strip(b"\0 "))
+                    m = re.match(rb"\d+ (\d+) (\S+) (\S+) (\d+) (\d+) ", raw.strip(b"\0 "))
                     if m:
                         lines.append((int(m.group(1)) / 1000.0, m.group(2).decode(), m.group(3).decode(),
-                                      int(m.group(4))))
+                                      int(m.group(4)), int(m.group(5))))
             disks[os.path.relpath(path, os.path.join(self.dir, "san"))] = lines
         return disks
 
     def check_single_writer(self):
-        """No two incarnations wrote to one disk in turns: after a new one began, the old one is silent.
+        """No two holders of the lock wrote to one disk in turns: after a new token began, the old one is silent.
         Returns the number of lines that were looked at."""
         total = 0
         for disk, lines in self.writers().items():
             ended = set()
             last = None
-            for t, host, vm, inc in lines:
-                who = (host, inc)
+            for t, host, vm, inc, token in lines:
+                who = (host, inc, token)
                 if who != last:
-                    check(who not in ended, "%s: %s incarnation %d wrote again after another had begun" %
-                          (disk, host, inc))
+                    check(who not in ended, "%s: %s (incarnation %d, token %d) wrote again after another had begun" %
+                          (disk, host, inc, token))
                     if last is not None:
                         ended.add(last)
                     last = who

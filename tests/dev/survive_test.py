@@ -11,8 +11,8 @@ BOOK = os.path.join(dev.ROOT, "examples", "book-cluster.yaml")
 
 
 def who(c):
-    """{disk: set of (host, incarnation)} that ever wrote."""
-    return {d: {(h, i) for _, h, _, i in lines} for d, lines in c.writers().items()}
+    """{disk: set of (host, incarnation, token)} that ever wrote."""
+    return {d: {(h, i, t) for _, h, _, i, t in lines} for d, lines in c.writers().items()}
 
 
 def counts(c):
