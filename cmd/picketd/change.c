@@ -166,7 +166,7 @@ static int change_build(struct node *n, struct change *c, json_t *want, enum cha
     jset(obj, "metadata.name", json_string(c->name));
     rc = admit_validate(n, c->k, c->old, obj, mode == CHANGE_STATUS, problems, err);
     if (rc == 0 && str_eq(c->k->name, "Secret")) {
-        rc = seal_secret(n, obj, c->old, err);
+        rc = seal_secret(n, obj, c->old, mode == CHANGE_APPLY, err);
     }
     if (rc != 0) {
         json_decref(obj);

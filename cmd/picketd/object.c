@@ -93,25 +93,13 @@ json_t *object_load(const struct store *s, const struct kind *k, const char *nam
     return object_stored(k, v, err);
 }
 
-static void mask_values(json_t *map)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach (map, key, value) {
-        (void)json_object_set_new(map, key, json_string("***"));
-    }
-}
-
 json_t *object_dress(const struct kind *k, json_t *stored, uint64_t rev)
 {
     char text[24];
     json_t *meta = json_object_get(stored, "metadata");
 
     (void)json_object_del(stored, "_applied");
-    if (str_eq(k->name, "Secret")) {
-        mask_values(json_object_get(stored, "data"));
-    }
+    obj_redact(k, stored);
     (void)snprintf(text, sizeof(text), "%" PRIu64, rev);
     if (meta != NULL) {
         (void)json_object_set_new(meta, "resourceVersion", json_string(text));

@@ -48,15 +48,19 @@ static size_t warning_headers(const struct rest *r, struct http_header *dst, cha
     return n;
 }
 
-void rest_json(struct rest *r, int status, json_t *obj)
+static void answer(struct rest *r, int status, json_t *obj, const char *error)
 {
-    struct http_header headers[8];
+    struct http_header headers[9];
     char *text[8];
-    size_t n = warning_headers(r, headers, text, ARRAY_LEN(headers));
+    size_t n = warning_headers(r, headers, text, ARRAY_LEN(text));
+    size_t n_headers = n;
     char *body = json_dumps(obj, JSON_COMPACT | JSON_ENCODE_ANY);
 
     CHECK(body != NULL);
-    http_respond(r->req, status, "application/json", body, strlen(body), headers, n);
+    if (error != NULL) { /* Kubernetes' reasons are fewer than our codes */
+        headers[n_headers++] = (struct http_header){ .name = HTTP_ERROR_HEADER, .value = error };
+    }
+    http_respond(r->req, status, "application/json", body, strlen(body), headers, n_headers);
     for (size_t i = 0; i < n; i++) {
         free(text[i]);
     }
@@ -65,13 +69,18 @@ void rest_json(struct rest *r, int status, json_t *obj)
     rest_free(r);
 }
 
+void rest_json(struct rest *r, int status, json_t *obj)
+{
+    answer(r, status, obj, NULL);
+}
+
 void rest_err(struct rest *r, const struct err *err)
 {
     json_t *st =
         status_from_err(err, r->k == NULL ? NULL : r->k->plural, r->name[0] == 0 ? NULL : r->name,
                         problems_bad(&r->problems) ? &r->problems : NULL);
 
-    rest_json(r, err_http(err->code), st);
+    answer(r, err_http(err->code), st, err_name(err->code));
 }
 
 static void read_then(void *data, const struct err *err)

@@ -212,10 +212,7 @@ static int seal_value(const struct node *n, const char *secret, const char *key,
     int rc;
 
     if (before != NULL) {
-        keep = str_eq(text, "***");
-        if (!keep && seal_open(n, secret, key, before, &plain, &ignored) == 0) {
-            keep = str_eq(plain, text);
-        }
+        keep = seal_open(n, secret, key, before, &plain, &ignored) == 0 && str_eq(plain, text);
         wipe(plain);
     }
     if (keep) {
@@ -249,7 +246,7 @@ static int seal_data(const struct node *n, const char *secret, const json_t *fro
         if (text == NULL) {
             return err_set(err, ERR_INVALID, "Secret %s: %s must be a string", secret, key);
         }
-        if (base64 && !str_eq(text, "***")) {
+        if (base64) {
             plain = mem_alloc(strlen(text) + 1);
             if (!str_b64_decode(text, strlen(text), (uint8_t *)plain, strlen(text), &len) ||
                 memchr(plain, 0, len) != NULL) {
@@ -268,14 +265,21 @@ static int seal_data(const struct node *n, const char *secret, const json_t *fro
     return 0;
 }
 
-int seal_secret(const struct node *n, json_t *obj, const json_t *old, struct err *err)
+int seal_secret(const struct node *n, json_t *obj, const json_t *old, bool replace, struct err *err)
 {
     const char *name = obj_name(obj);
-    json_t *data = json_object();
-    int rc = seal_data(n, name, json_object_get(obj, "data"), true, old, data, err);
+    const json_t *plain = json_object_get(obj, "stringData");
+    const json_t *coded = json_object_get(obj, "data");
+    bool keep = coded == NULL && (plain == NULL || !replace);
+    json_t *data = keep ? json_copy(json_object_get(old, "data")) : NULL;
+    int rc;
 
+    if (data == NULL) {
+        data = json_object();
+    }
+    rc = seal_data(n, name, coded, true, old, data, err);
     if (rc == 0) {
-        rc = seal_data(n, name, json_object_get(obj, "stringData"), false, old, data, err);
+        rc = seal_data(n, name, plain, false, old, data, err);
     }
     if (rc != 0) {
         json_decref(data);

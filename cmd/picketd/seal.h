@@ -21,10 +21,13 @@ int seal_close(const struct node *n, const char *secret, const char *key, const 
 int seal_open(const struct node *n, const char *secret, const char *key, const char *sealed,
               char **ret, struct err *err) ERR_USED;
 
-/* Merge a Secret's stringData and data (base64) into sealed `data` of `obj`; "***" keeps the value
- * that `old` (stored form, may be NULL) has.  A value equal to the old one keeps its sealed form,
- * so that applying twice changes nothing. */
-int seal_secret(const struct node *n, json_t *obj, const json_t *old, struct err *err) ERR_USED;
+/* Turn a Secret's data (base64) and stringData into sealed `data` of `obj`.  What the API shows has
+ * no values, so an object that names none keeps those of `old` (stored form, may be NULL).
+ * stringData adds to them; `data`, or with `replace` either of the two, says what there is from now
+ * on.  A value equal to the old one keeps its sealed form, so that applying twice changes nothing.
+ */
+int seal_secret(const struct node *n, json_t *obj, const json_t *old, bool replace,
+                struct err *err) ERR_USED;
 /* The plain value of {secret, key}; the caller wipes and frees it. */
 int seal_lookup(const struct node *n, const char *secret, const char *key, char **ret,
                 struct err *err) ERR_USED;
