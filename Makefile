@@ -67,6 +67,10 @@ $(O)/unit/%: $(O)/tests/unit/%.o $(LINK)
 	@mkdir -p $(@D); echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS) -lcmocka
 
+$(O)/bench/%: $(O)/tests/bench/%.o $(LINK)
+	@mkdir -p $(@D); echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS)
+
 # Tests that start a program of ours.
 $(O)/unit/wdog_process_test: $(O)/picket-watchdog
 $(O)/unit/fence_exec_test $(O)/unit/snmp_test: $(O)/picket-fence $(O)/picket-pdu
@@ -81,6 +85,16 @@ units: $(UNITS)
 
 check-unit: $(UNITS) ## unit tests; M=kv_test runs one program
 	@for t in $(if $(M),$(O)/unit/$(M),$(UNITS)); do echo "  TEST  $$t"; $$t || exit 1; done
+
+# What is C and ours; the folders that exist.
+SOURCES = $(sort $(shell find $(DIRS) cmd tests -name '*.[ch]' 2>/dev/null))
+
+check-tidy: $(OBJS) ## folders, purity, banned calls, headers alone, format
+	@rc=0; export CC="$(CC)" CPPFLAGS="$(CPPFLAGS)"; \
+	for t in selftest layers banned headers pure; do \
+	  echo "  TIDY  $$t"; tests/tidy/$$t.sh $(O) || rc=1; done; \
+	echo "  TIDY  format"; printf '%s\n' $(SOURCES) | xargs -P 2 -n 20 clang-format-14 --dry-run -Werror || rc=1; \
+	exit $$rc
 
 deps: ## install the Debian packages that are missing
 	@tests/tools/deps.sh

@@ -156,6 +156,26 @@ static inline void world_lacks(struct world *w, struct place_host *h, const char
     h->n_lacks = n;
 }
 
+static inline uint32_t world_number(const char *s)
+{
+    uint64_t v;
+
+    if (!str_parse_u64(s, &v) || v > UINT32_MAX) {
+        world_die("not a number", s);
+    }
+    return (uint32_t)v;
+}
+
+static inline int64_t world_priority(const char *s)
+{
+    int64_t v;
+
+    if (!str_parse_i64(s, &v)) {
+        world_die("not a priority", s);
+    }
+    return v;
+}
+
 static inline enum place_host_state world_state(const char *s)
 {
     static const char *const names[] = { "Ready", "Cordoned", "Maintenance", "Suspect", "Down" };
@@ -175,7 +195,7 @@ static inline void world_host_word(struct world *w, struct place_host *h, const 
     if (strcmp(k, "memory") == 0) {
         h->memory = world_size(v);
     } else if (strcmp(k, "cpus") == 0) {
-        h->cpus = (uint32_t)atol(v);
+        h->cpus = world_number(v);
     } else if (strcmp(k, "state") == 0) {
         h->state = world_state(v);
     } else if (strcmp(k, "why") == 0) {
@@ -265,9 +285,9 @@ static inline void world_vm_word(struct world *w, struct place_vm *vm, const cha
     if (strcmp(k, "memory") == 0) {
         vm->memory = world_size(v);
     } else if (strcmp(k, "vcpus") == 0) {
-        vm->vcpus = (uint32_t)atol(v);
+        vm->vcpus = world_number(v);
     } else if (strcmp(k, "priority") == 0) {
-        vm->priority = atol(v);
+        vm->priority = world_priority(v);
     } else if (strcmp(k, "on") == 0) {
         vm->current = world_host(w, v);
         vm->held = true;
@@ -328,7 +348,7 @@ static inline void world_rule_word(struct world *w, struct place_rule *r, const 
     if (strcmp(k, "required") == 0) {
         r->required = true;
     } else if (strcmp(k, "weight") == 0) {
-        r->weight = (uint32_t)atol(v);
+        r->weight = world_number(v);
     } else if (strcmp(k, "topology") == 0) {
         r->topology = arena_strdup(&w->a, v);
     } else if (strcmp(k, "vms") == 0) {
@@ -347,7 +367,7 @@ static inline void world_policy_word(struct world *w, const char *k, const char 
     if (strcmp(k, "Pack") == 0) {
         p->strategy = PLACE_PACK;
     } else if (strcmp(k, "cpu") == 0) {
-        p->cpu_percent = (uint32_t)atol(v);
+        p->cpu_percent = world_number(v);
     } else if (strcmp(k, "preemption") == 0) {
         p->preemption = true;
     } else if (strcmp(k, "idle") == 0) {
@@ -358,9 +378,9 @@ static inline void world_policy_word(struct world *w, const char *k, const char 
         memcpy(w->fail, ids, w->n_fail * sizeof(*ids));
     } else if (strcmp(k, "failures") == 0) {
         w->capacity = true;
-        w->failures = (uint32_t)atol(v);
+        w->failures = world_number(v);
     } else if (strcmp(k, "budget") == 0) {
-        w->budget = (uint64_t)atol(v);
+        w->budget = world_number(v);
     } else if (strcmp(k, "all") == 0) {
         w->all = true;
     } else {
