@@ -1,7 +1,7 @@
 /* Time and memory of placement: place_bench [HOSTS VMS]...; default 64 5000 100 10000.
  *
  * The cluster is 70 % full; one machine in ten has a list of hosts, one in five is in a rule.
- * Build: make O=build-x build-x/bench/place_bench, or by hand with libreconciler.a and libbase.a.
+ * Build and run: make build/bench/place_bench && build/bench/place_bench
  */
 
 #include <inttypes.h>
