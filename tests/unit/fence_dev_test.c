@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/obj.h"
+#include "base/str.h"
 #include "fence/apc.h"
 #include "fence/dev.h"
 
@@ -62,7 +63,7 @@ static size_t match(const char *const *names, size_t n, const char *host)
     size_t ret[FENCE_MAX_OUTLETS];
 
     for (size_t i = 0; i < n; i++) {
-        (void)strncpy(o[i].name, names[i], sizeof(o[i].name) - 1);
+        (void)str_copy(o[i].name, sizeof(o[i].name), names[i]);
     }
     return fence_outlets_match(o, n, host, ret);
 }
@@ -95,7 +96,7 @@ static void operation_round_trip(void **state)
     op->action = FENCE_ACTION_OFF;
     op->timeout_ms = 10000;
     op->deadline_boottime_ms = 123456;
-    (void)strcpy(op->host, "node1");
+    (void)str_copy(op->host, sizeof(op->host), "node1");
     assert_int_equal(fence_op_set(op, "community", "s3=cret x", &err), 0);
     assert_int_equal(fence_op_set(op, "param.port", "", &err), 0);
     fence_op_encode(op, &text);
@@ -171,8 +172,8 @@ static void answer_round_trip(void **state)
 
     (void)state;
     fence_answer_set(&a, FENCE_SUCCEEDED, "said \"off\"\nand %s", "\xff\x01");
-    (void)strcpy(a.outlets[0].plug, "12");
-    (void)strcpy(a.outlets[0].name, "node1");
+    (void)str_copy(a.outlets[0].plug, sizeof(a.outlets[0].plug), "12");
+    (void)str_copy(a.outlets[0].name, sizeof(a.outlets[0].name), "node1");
     a.outlets[0].power = FENCE_POWER_OFF;
     fence_answer_encode(&a, &text);
     assert_int_equal(fence_answer_decode(buf_cstr(&text), text.len, &b, &err), 0);
@@ -283,7 +284,7 @@ static int fake_names(void *ctx, struct fence_outlet ret[FENCE_MAX_OUTLETS], siz
     for (size_t i = 0; i < 3; i++) {
         memset(&ret[i], 0, sizeof(ret[i]));
         ret[i].plug[0] = (char)('1' + (int)i);
-        (void)strcpy(ret[i].name, names[i]);
+        (void)str_copy(ret[i].name, sizeof(ret[i].name), names[i]);
     }
     return 0;
 }
@@ -327,7 +328,7 @@ static struct fence_answer run(struct fake *f, enum fence_action action, const c
     struct err err;
 
     op->action = action;
-    (void)strcpy(op->host, host);
+    (void)str_copy(op->host, sizeof(op->host), host);
     assert_int_equal(
         fence_op_set(op, plugs != NULL ? "plugs" : "outlets", plugs != NULL ? plugs : "Auto", &err),
         0);
