@@ -148,7 +148,7 @@ static void on_event(void *data, const struct drv_event *ev)
 /* --- one turn ----------------------------------------------------------------------------------
  */
 
-static void report(struct vmx_item *it)
+void vmx_report_item(struct vmx_item *it)
 {
     struct vmx *x = it->x;
     struct obs_domain d;
@@ -288,7 +288,7 @@ static void process(struct vmx *x, struct vmx_item *it)
 
     it->due_ms = 0;
     plan(it);
-    report(it);
+    vmx_report_item(it);
     if (it->plan.done) {
         forget(x, it);
         return;
@@ -545,80 +545,4 @@ uint64_t vmx_next_ms(const struct vmx *x)
         earlier(&best, x->sweep_due_ms);
     }
     return best;
-}
-
-struct obs *vmx_obs(struct vmx *x)
-{
-    return x->obs;
-}
-
-bool vmx_looked(const struct vmx *x)
-{
-    return x->looked;
-}
-
-size_t vmx_wants(struct vmx *x)
-{
-    const char *vm;
-    size_t n = 0;
-    void *v;
-
-    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
-        const struct vmx_item *it = v;
-
-        n += it->want.vm.exists && it->want.vm.assign == VM_ASSIGN_HERE &&
-             it->want.vm.run != VM_RUN_STOPPED && it->rec.plan.latch == VM_LATCH_NONE;
-    }
-    return n;
-}
-
-bool vmx_busy(const struct vmx *x)
-{
-    const char *vm;
-    void *v;
-
-    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
-        enum vmx_wait w = ((const struct vmx_item *)v)->wait;
-
-        if (w == VMX_JOB || w == VMX_CALL) {
-            return true;
-        }
-    }
-    return x->sweeping;
-}
-
-bool vmx_idle(const struct vmx *x)
-{
-    const char *vm;
-    void *v;
-
-    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
-        const struct vmx_item *it = v;
-
-        if (it->wait != VMX_IDLE || it->due_ms != 0) {
-            return false;
-        }
-    }
-    return x->looking == 0;
-}
-
-const char *vmx_plan_text(struct vmx *x, const char *vm)
-{
-    struct vmx_item *it = map_get(&x->items, vm);
-
-    return it == NULL ? "" : buf_cstr(&it->text);
-}
-
-void vmx_report_all(struct vmx *x)
-{
-    const char *vm;
-    void *v;
-
-    for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
-        struct vmx_item *it = v;
-
-        if (it->text.len > 0) {
-            report(it);
-        }
-    }
 }

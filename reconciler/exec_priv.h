@@ -96,6 +96,8 @@ void vmx_item_free(struct vmx_item *it);
 /* The step under way ended. */
 void vmx_step_done(struct vmx_item *it, const struct err *err);
 
+void vmx_report_item(struct vmx_item *it);
+
 /* exec_locks.c */
 struct vmx_lock *vmx_lock_entry(struct vmx *x, const char *lock);
 void vmx_lock_view(const struct vmx *x, const char *lock, struct vm_lock *ret);

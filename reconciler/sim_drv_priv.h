@@ -1,0 +1,68 @@
+#ifndef RECONCILER_SIM_DRV_PRIV_H
+#define RECONCILER_SIM_DRV_PRIV_H
+
+/* Shared by the files of the simulated driver (sim_drv*.c) only. */
+
+#include "base/map.h"
+#include "reconciler/sim_drv.h"
+
+#define SIM_DRV_MAGIC 0x73696d64U
+#define JOBS_MAX 256
+
+struct sim_dom {
+    enum dom_state state;
+    enum dom_reason reason;
+    char *uid;
+    uint64_t incarnation, token;
+    uint64_t hidden_until_ms;
+    uint64_t dies_ms; /* a shutdown is under way: gone then; 0: none */
+    bool stubborn;
+    size_t starts;
+    char *disks[16]; /* "group/name" */
+    size_t n_disks;
+};
+
+struct sim_job {
+    struct drv_job *job; /* NULL: orphaned */
+    enum drv_op op;
+    char *vm, *uid, *group, *volume;
+    uint64_t incarnation, token, not_after_ms;
+    char *disks[16];
+    size_t n_disks;
+    uint64_t at_ms; /* UINT64_MAX: hangs */
+    enum sim_fault fault;
+    bool aborted;
+};
+
+struct sim_drv {
+    struct drv drv; /* first */
+    unsigned magic;
+    struct sim_drv_opts opts;
+    struct prng rng;
+    struct map doms;   /* vm -> struct sim_dom, owned */
+    struct map active; /* "group/name" -> self */
+    struct sim_job *jobs[JOBS_MAX];
+    size_t n_jobs;
+    enum sim_fault fault[DRV_APPLY + 1];
+    unsigned fault_count[DRV_APPLY + 1];
+};
+
+struct sim_san {
+    struct map vols;
+};
+
+/* sim_drv.c */
+uint64_t sim_now(const struct sim_drv *s);
+struct sim_dom *sim_dom(struct sim_drv *s, const char *vm); /* made when missing */
+void sim_fill(const struct sim_dom *d, const char *vm, struct drv_domain *ret);
+void sim_emit_domain(struct sim_drv *s, const char *vm);
+void sim_emit_volume(struct sim_drv *s, const char *group, const char *name, enum vol_state state);
+void sim_dom_end(struct sim_drv *s, const char *vm, enum dom_state st, enum dom_reason reason);
+
+/* sim_drv_job.c */
+bool sim_is_domain_op(enum drv_op op);
+bool sim_is_volume_op(enum drv_op op);
+void sim_job_finish(struct sim_drv *s, struct sim_job *j); /* frees it */
+void sim_job_free(struct sim_job *j);
+
+#endif
