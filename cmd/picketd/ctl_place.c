@@ -70,12 +70,15 @@ static enum place_host_state host_state(struct pass *p, const struct ctl_obj *o)
 {
     const struct s_inc *inc = pass_inc(p, o->name);
 
-    if (inc == NULL || inc->state == INC_FENCED ||
-        jget(o->json, "status.capacity.memory") == NULL) {
+    if (inc == NULL || inc->state == INC_FENCED) {
         return PLACE_HOST_DOWN;
     }
     if (!pass_host_ready(p, o->name)) {
         return PLACE_HOST_SUSPECT;
+    }
+    if (jget(o->json, "status.capacity.memory") == NULL) {
+        return PLACE_HOST_CORDONED; /* what runs there stays; nothing comes before it told its size
+                                     */
     }
     if (jget_bool(o->json, "spec.maintenance", false)) {
         return PLACE_HOST_MAINTENANCE;
@@ -95,9 +98,12 @@ static void host_make(struct pass *p, const struct ctl_obj *o, struct place_host
                               .cpus = (uint32_t)jget_int(o->json, "status.capacity.cpus", 0),
                               .state = host_state(p, o) };
     h->labels = labels_of(p, jget(o->json, "metadata.labels"), &h->n_labels);
-    h->why = arena_strdup(&p->a, jget_str(ready, "message", ""));
-    if (*h->why == 0) {
-        h->why = NULL;
+    if (h->state == PLACE_HOST_CORDONED) {
+        h->why = jget_bool(o->json, "spec.unschedulable", false)
+                     ? NULL
+                     : "it has not told its capacity yet";
+    } else if (h->state != PLACE_HOST_READY) {
+        h->why = arena_strdup(&p->a, jget_str(ready, "message", "no reason is known"));
     }
 }
 
@@ -189,7 +195,9 @@ static void vm_make(struct vm_places *s, const struct ctl_obj *o, struct place_v
                             .migratable = true };
     v->failback = failback_of(jget_str(o->json, "spec.placement.failback", cluster_failback));
     v->preemptible = v->ha == PLACE_HA_BEST_EFFORT;
-    v->wanted = ctl_vm_wanted(o) && *pass_missing_refs(s->p, o) == 0 && !is_halted;
+    v->wanted =
+        ctl_vm_wanted(o) && !is_halted &&
+        (*pass_missing_refs(s->p, o) == 0 || pass_lock(s->p, "virtualmachines", o->name) != NULL);
     v->only_hosts = jget(o->json, "spec.placement.hosts") != NULL;
     v->hosts = host_list(s, jget(o->json, "spec.placement.hosts"), &v->n_hosts);
     v->not_hosts = host_list(s, jget(o->json, "spec.placement.notHosts"), &v->n_not_hosts);
@@ -399,8 +407,10 @@ static void result_of(struct vm_places *s, uint32_t vm)
     uint32_t target = migration_target(s, vm);
     uint32_t host = r->host;
 
-    if (r->action == PLACE_MIGRATE) {
-        host = r->target; /* the agents move it cold: stop there, start here */
+    if (r->action == PLACE_MIGRATE && r->reason == PLACE_DRAINED) {
+        /* The agents move it cold (stop there, start here): only for a host that is being emptied,
+         * never to tidy up behind rules or preferences. */
+        host = r->target;
     } else if (r->action == PLACE_STOP) {
         host = PLACE_NONE;
     }

@@ -86,7 +86,8 @@ static void view_make(struct pass *p, const struct ctl_obj *o, struct vm_view *v
     v->missing = pass_missing_refs(p, o);
     view_reports(p, v);
     v->halted = view_halted(v);
-    v->wanted = ctl_vm_wanted(o) && *v->missing == 0 && !v->halted;
+    /* A reference that goes away keeps it from being started, but stops nothing that is there. */
+    v->wanted = ctl_vm_wanted(o) && !v->halted && (*v->missing == 0 || v->lock != NULL);
 }
 
 /* --- phase -------------------------------------------------------------------------------------

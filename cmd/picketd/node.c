@@ -14,6 +14,7 @@
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/seal.h"
+#include "raft/rep_offline.h"
 
 #define RETRY_MS 40U
 
@@ -452,7 +453,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     static uv_timer_t tick;
     struct http_server_opts so = { .on_request = rest_request, .ctx = n };
     char *dir = mem_printf("%s/store", opts->data);
-    int rc;
+    int lock, rc;
 
     *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms() };
     n->store = store_new(NULL);
@@ -462,6 +463,9 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     rc = seal_load(n, err);
     if (rc == 0 && opts->tls_cert != NULL) {
         rc = tls_ctx_load(opts->tls_cert, opts->tls_key, opts->tls_ca, opts->cluster, &n->tls, err);
+    }
+    if (rc == 0) {
+        rc = rep_dir_lock(dir, true, &lock, err); /* until the process ends */
     }
     if (rc == 0) {
         rc = node_bootstrap(n, dir, err);
