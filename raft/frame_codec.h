@@ -45,7 +45,9 @@ enum frame_kind {
     FRAME_SNAP_WANT,
     FRAME_SNAP_DATA,
     FRAME_SNAP_DONE,
-    FRAME_ACKS = 40, /* what the voters acknowledged (safety.md 6) */
+    FRAME_STATE = 40, /* what the voters acknowledged (safety.md 6): rep_acks.c */
+    FRAME_ACKS,
+    FRAME_BELOW,
 };
 
 /* Append a frame to b: begin, add the payload, end.  begin returns what end wants. */

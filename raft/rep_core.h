@@ -46,6 +46,7 @@ struct rep_peer {
     uint64_t next;        /* next entry to send, 0: not streaming */
     uint64_t sent_commit; /* highest commit index it was told */
     bool broken;          /* what it needs is not in the log any more */
+    bool below;           /* it has lost what it acknowledged: not listened to */
     uint64_t last_append_ms;
     struct {
         uint64_t last;
@@ -255,6 +256,12 @@ struct rep {
     uint64_t next_call;
     size_t n_calls_in;
 
+    /* what voters acknowledged */
+    struct wal_ack acks[WAL_ACKS_MAX];
+    size_t n_acks;
+    bool acks_changed;
+    uint64_t acks_ms;
+
     /* membership */
     struct rep_change *change;
     /* transfer */
@@ -336,6 +343,11 @@ void rep_call_down(struct rep *r, uint64_t id);
 void rep_call_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data, size_t len);
 void rep_call_event(struct rep *r, struct rep_event *e);
 void rep_call_done(struct rep *r);
+
+/* rep_acks.c */
+void rep_acks_tick(struct rep *r, uint64_t now);
+void rep_acks_up(struct rep *r, uint64_t id);
+void rep_acks_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data, size_t len);
 
 /* rep_member.c */
 void rep_member_step(struct rep *r);

@@ -165,6 +165,8 @@ int rep_load(struct rep *r, struct err *err)
         wal_add_reset(r->wal, r->snap->newest.index, r->snap->newest.term);
     }
     r->io_term = r->log.term;
+    r->n_acks = r->log.n_acks;
+    memcpy(r->acks, r->log.acks, sizeof(r->acks));
     return 0;
 }
 

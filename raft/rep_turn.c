@@ -314,6 +314,7 @@ void rep_tick(struct rep *r)
     rep_read_tick(r, now);
     rep_call_tick(r, now);
     rep_ship_tick(r, now);
+    rep_acks_tick(r, now);
     rep_spool_tick(r);
     for (size_t i = 0; i < r->n_peers; i++) {
         rep_pump(r, r->peers[i]);
@@ -325,11 +326,15 @@ void rep_link_up(struct rep *r, uint64_t id)
     struct rep_peer *p = rep_peer(r, id);
 
     OBJ_CHECK(r, REP_MAGIC);
-    if (!r->dead && p != NULL) {
+    if (r->dead || !r->started) {
+        return;
+    }
+    if (p != NULL) {
         p->up = true;
         p->info.last_contact_ms = rep_now(r);
         rep_pump_reset(p);
     }
+    rep_acks_up(r, id);
 }
 
 void rep_link_down(struct rep *r, uint64_t id)
@@ -389,9 +394,17 @@ void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data,
         return;
     }
     if (p != NULL) {
+        if (p->below && kind != FRAME_STATE) {
+            return;
+        }
         p->info.last_contact_ms = rep_now(r);
     }
     switch (kind) {
+    case FRAME_STATE:
+    case FRAME_ACKS:
+    case FRAME_BELOW:
+        rep_acks_frame(r, from, kind, data, len);
+        break;
     case FRAME_VOTE:
     case FRAME_VOTE_RESULT:
     case FRAME_APPEND:
