@@ -47,8 +47,8 @@ put reconciler/bad.c '/* TO''DO: later */\n'
 finds banned 'unfinished work'
 put reconciler/bad.c 'const char *s = "\001";\n'
 finds banned 'control characters'
-put reconciler/bad.c "$(printf 'int x;\\n%.0s' $(seq 601))"
-finds banned '601 lines'
+put reconciler/bad.c "$(printf 'int x;\\n%.0s' $(seq 701))"
+finds banned '701 lines'
 put reconciler/bad.c "void f(void)\n{\n$(printf ';\\n%.0s' $(seq 99))}\n"
 finds banned 'a function of 101 lines'
 rm "$tree/reconciler/bad.c"
