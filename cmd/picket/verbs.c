@@ -3,6 +3,7 @@
 #include "cmd/picket/cli.h"
 
 #include "base/str.h"
+#include "cmd/picket/identity.h"
 
 #define COMMON                                                                                     \
     "\n"                                                                                           \
@@ -180,6 +181,8 @@ static const struct cli_verb verbs[] = {
       "  picket dev cut node2\n"
       "  picket dev logs node2 agent -f\n" COMMON,
       verb_dev },
+    { "store", "Members", "verify the files of a stopped member", "check DIR", store_help,
+      verb_store },
     { "version", "Others", "of this program and of the cluster", "",
       "  --client              only of this program\n"
       "  -o json\n" COMMON,

@@ -1,0 +1,12 @@
+#ifndef CMD_PICKET_IDENTITY_H
+#define CMD_PICKET_IDENTITY_H
+
+/* The verbs about members, identity, backups and the files of a stopped member, and their help. */
+
+#include "cmd/picket/cli.h"
+
+extern const char store_help[];
+
+int verb_store(struct cli *c, int argc, char **argv);
+
+#endif
