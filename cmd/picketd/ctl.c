@@ -445,6 +445,7 @@ static void pass_run(struct controller *c)
     p = pass_new(c);
     c->recheck_ms = p->now_ms + IDLE_MS;
     ctl_fence_pass(p);
+    ctl_terms_pass(p);
     ctl_volume_pass(p);
     ctl_vm_pass(p);
     ctl_ref_pass(p);

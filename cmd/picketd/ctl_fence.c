@@ -14,6 +14,7 @@
 #include "cmd/picketd/object.h"
 
 #define HISTORY_MAX 256
+#define POWER_ON_MS 600000U
 #define PEERS_MAX 32
 
 struct facts {
@@ -282,6 +283,55 @@ static void terms_facts(const struct s_inc *inc, struct decide_terms *t)
                                 .freeze = l->on_quorum_loss == QUORUM_LOSS_FREEZE };
 }
 
+/* `picket annotate`-able: fencings before this time do not count against the host's budget any
+ * more. */
+static void release_facts(struct pass *p, const struct ctl_obj *o, struct decide_host *h)
+{
+    const json_t *notes = jget(o->json, "metadata.annotations");
+    const char *when = json_string_value(json_object_get(notes, "picket/fencing-released"));
+    uint64_t wall;
+
+    if (when != NULL && str_parse_time(when, &wall)) {
+        h->released_ms = mono(p, wall);
+    }
+}
+
+struct proved {
+    uint64_t incarnation;
+    uint32_t level;
+};
+
+static bool proved_visit(void *ctx, const struct kv *v)
+{
+    struct proved *pr = ctx;
+    struct arena a = { 0 };
+    struct s_fencing f;
+    struct err err;
+
+    if (s_fencing_decode(kv_value(v), v->vlen, &a, &f, &err) == 0 &&
+        f.incarnation == pr->incarnation && f.state == FENCING_SUCCEEDED) {
+        pr->level = f.level;
+    }
+    arena_done(&a);
+    return true;
+}
+
+/* Switching on again (action: Reboot) belongs to the fencing: not hours later, and once per leader.
+ */
+static void power_facts(struct pass *p, const struct s_inc *inc, struct decide_host *h)
+{
+    struct proved pr = { .incarnation = inc->number };
+
+    h->powered_on = true;
+    if (h->fenced_by != DECIDE_PROOF_OFF || p->wall_ms > inc->state_wall_ms + POWER_ON_MS ||
+        host_memory(p, h->name)->powered_inc == inc->number) {
+        return;
+    }
+    store_prefix(p->c->node->store, "s/fencing/", proved_visit, &pr);
+    h->fenced_level = pr.level;
+    h->powered_on = false;
+}
+
 static void host_facts(struct facts *fa, const struct ctl_obj *o, struct decide_host *h)
 {
     struct pass *p = fa->p;
@@ -307,7 +357,8 @@ static void host_facts(struct facts *fa, const struct ctl_obj *o, struct decide_
     lock_facts(p, h);
     terms_facts(inc, &h->terms);
     h->fencing = fencing_facts(p, inc);
-    h->powered_on = true;
+    release_facts(p, o, h);
+    power_facts(p, inc, h);
 }
 
 /* --- history and candidates --------------------------------------------------------------------
@@ -435,6 +486,22 @@ static void transfer(struct pass *p, const struct decide_item *it)
     }
 }
 
+static void power_on(struct pass *p, const struct decide_item *it)
+{
+    const struct ctl_obj *o = ctl_find(p->c, "hosts", it->host);
+    const json_t *levels = o == NULL ? NULL : jget(o->json, "spec.fencing");
+    const json_t *names = jget(json_array_get(levels, it->level), "devices");
+
+    host_memory(p, it->host)->powered_inc = it->incarnation;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *device = json_string_value(json_array_get(names, i));
+
+        if (device != NULL) {
+            executor_power_on(p->c->node->exec, it->host, device);
+        }
+    }
+}
+
 static void carry_out(struct pass *p, const struct decide_item *it)
 {
     struct cmd c = { .op = CMD_NONE };
@@ -482,6 +549,8 @@ static void carry_out(struct pass *p, const struct decide_item *it)
         c.op = CMD_WATCHDOG_WAIT;
         break;
     case DECIDE_POWER_ON:
+        power_on(p, it);
+        return;
     case DECIDE_HOLD:
     case DECIDE_WAIT:
         return;

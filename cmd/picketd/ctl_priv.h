@@ -20,7 +20,8 @@ struct ctl_obj {
     uint64_t rev;
 };
 
-struct ctl_host_memory { /* volatile, of this leader's term */
+struct ctl_host_memory {  /* volatile, of this leader's term */
+    uint64_t powered_inc; /* fenced incarnation whose host we switched on again */
     uint64_t suspect_ms;
     uint64_t ready_seen_ms; /* newest time its lease was good */
 };
@@ -88,6 +89,7 @@ void ctl_submit(struct controller *c, struct cmd *cmd);
 
 /* The planners, in the order in which a pass runs them. */
 void ctl_fence_pass(struct pass *p);
+void ctl_terms_pass(struct pass *p);
 void ctl_host_pass(struct pass *p, const struct decide_plan *d);
 void ctl_ref_pass(struct pass *p);
 void ctl_volume_pass(struct pass *p);

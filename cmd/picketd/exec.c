@@ -211,6 +211,44 @@ static void on_wake(uv_async_t *h)
     }
 }
 
+/* --- switching on again --------------------------------------------------------------------------
+ */
+
+static void on_done(void *ctx, const struct fence_answer *ans)
+{
+    struct job *j = ctx;
+
+    lg_info("exec", "host=%s device=%s power_on=%s detail=\"%s\"", j->host, j->device,
+            fence_outcome_name(ans->result), ans->detail);
+    free(j);
+}
+
+void executor_power_on(struct executor *x, const char *host, const char *device)
+{
+    struct job *j = OBJ_NEW(struct job);
+    struct fence_answer ans = { 0 };
+    struct fence_op op;
+    struct timing t;
+    struct err err;
+    int rc;
+
+    lease_timing(x->node, &t);
+    j->x = x;
+    (void)str_copy(j->host, sizeof(j->host), host);
+    (void)str_copy(j->device, sizeof(j->device), device);
+    rc = device_op(x->node, device, FENCE_ACTION_ON, host, t.device_timeout_ms,
+                   clock_now_ms() + t.device_timeout_ms, &op, &err);
+    if (rc == 0) {
+        rc = fence_exec_start(x->node->loop, x->node->opts.fence_helper, &op, 0, on_done, j,
+                              &j->exec, &err);
+        fence_op_done(&op);
+    }
+    if (rc != 0) {
+        fence_answer_set(&ans, FENCE_FAILED, "%.200s", err.msg);
+        on_done(j, &ans);
+    }
+}
+
 /* --- probes ------------------------------------------------------------------------------------
  */
 

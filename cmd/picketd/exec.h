@@ -10,6 +10,9 @@
 
 struct executor *executor_new(struct node *n);
 
+/* Switch a host on again by one device; best effort, the outcome is logged. */
+void executor_power_on(struct executor *x, const char *host, const char *device);
+
 /* Newest probe by this node of a device: outcome and clock_now_ms (0: never). */
 struct exec_probe {
     int outcome; /* enum fence_outcome */

@@ -1,5 +1,7 @@
 #include "cmd/picketd/lease.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -303,4 +305,24 @@ void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, ui
     }
     json_decref(body);
     arena_done(&a);
+}
+
+void lease_table_alive(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id)
+{
+    char host[256];
+    struct lease_info l;
+    struct err err = { 0 };
+    uint64_t now = clock_now_ms();
+
+    (void)snprintf(host, sizeof(host), "%.*s", (int)(len < 255 ? len : 255), (const char *)data);
+    if (t->term == 0 || !node_leads(t->node)) {
+        (void)err_set(&err, ERR_NOT_LEADER, "%s does not lead", t->node->opts.name);
+    } else if (lease_table_get(t, host, &l) && l.last_ms != 0 &&
+               now - l.last_ms <= t->timing.lease_ms) {
+        (void)err_set(&err, ERR_REFUSED,
+                      "%s is alive: its agent asked for its lease %" PRIu64
+                      " ms ago. Switch it off, then confirm",
+                      host, now - l.last_ms);
+    }
+    rep_reply(t->node->rep, call_id, err.code == 0 ? NULL : &err, NULL, 0);
 }

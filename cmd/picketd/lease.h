@@ -34,6 +34,9 @@ void lease_table_grant(struct lease_table *t, const char *host, uint64_t incarna
                        uint32_t lease_ms);
 /* Leader: what is known of a host; false when nothing. */
 bool lease_table_get(const struct lease_table *t, const char *host, struct lease_info *ret);
+/* Is there a life sign of this host (NODE_CALL_ALIVE, body: its name)?  Answers ERR_REFUSED when
+ * there is, so that nobody confirms as off what still talks to us. */
+void lease_table_alive(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);
 /* Leader: no renewal of this incarnation is acknowledged any more until lease_table_reprieve. */
 void lease_table_lost(struct lease_table *t, const char *host);
 void lease_table_reprieve(struct lease_table *t, const char *host);

@@ -352,6 +352,10 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
         lease_table_call(n->leases, data, len, call_id);
         return;
     }
+    if (kind == NODE_CALL_ALIVE) {
+        lease_table_alive(n->leases, data, len, call_id);
+        return;
+    }
     if (kind == NODE_CALL_RAW_LEASE) {
         raw_leases_call(n->raw_leases, data, len, call_id);
         return;

@@ -503,14 +503,34 @@ static void fence_go(struct rest *r)
     arena_done(&a);
 }
 
-static void confirm_go(struct rest *r)
+static void confirm_checked(struct rep_req *req, const struct err *err, const uint8_t *data,
+                            size_t len)
 {
+    struct lease_call *call = CONTAINER_OF(req, struct lease_call, req);
+    struct rest *r = call->r;
     struct cmd c = { .op = CMD_CONFIRM, .actor = auth_actor(&r->req->peer) };
 
+    (void)data;
+    (void)len;
+    free(call);
+    if (err != NULL) {
+        rest_err(r, err);
+        return;
+    }
     c.safety.host = r->name;
     c.safety.incarnation = body_u64(r, "incarnation");
     c.safety.reason = jget_str(r->body, "statement", "");
     node_submit(r->node, &c, true, op_empty, r);
+}
+
+/* A person's word counts only while nothing contradicts it: ask the leader for life signs first. */
+static void confirm_go(struct rest *r)
+{
+    struct lease_call *call = OBJ_NEW(struct lease_call);
+
+    call->r = r;
+    rep_call(r->node->rep, 0, NODE_CALL_ALIVE, r->name, strlen(r->name), NODE_READ_MS, &call->req,
+             confirm_checked);
 }
 
 /* --- routing -----------------------------------------------------------------------------------
