@@ -163,8 +163,8 @@ static void print_shows_every_row(void **state)
     (void)state;
     assert_int_equal(timing_derive(&in, &t, &err), 0);
     timing_print(&t, &out);
-    assert_non_null(strstr(buf_cstr(&out),
-                           "expiry             3031 ms  L + drift, after receipt\n"));
+    assert_non_null(
+        strstr(buf_cstr(&out), "expiry             3031 ms  L + drift, after receipt\n"));
     assert_non_null(strstr(buf_cstr(&out), "startup_grace     20000 ms"));
     buf_done(&out);
 }
