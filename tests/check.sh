@@ -6,7 +6,7 @@
 # Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-sections=${*:-tidy unit san fuzz dev}
+sections=${*:-unit tidy san fuzz dev}
 logs=build/check
 mkdir -p "$logs"
 passed=0
@@ -44,7 +44,7 @@ units() { # FOLDER of the build, LABEL
 for s in $sections; do
     case $s in
     tidy)
-        step 'tidy' 300 make -s check-tidy ;;
+        step 'tidy' 900 make -s -j2 check-tidy ;;
     unit)
         step 'build' 1200 make -j2 WERROR=1 all units
         units build unit ;;
