@@ -73,24 +73,28 @@ void cli_ask_members(struct cli *c, const char *target, uint64_t timeout_ms,
     free(all.calls);
 }
 
+enum { PICK_NONE, PICK_ANSWERS, PICK_QUORATE };
+
 struct pick {
-    bool found;
+    int quality;
     size_t i;
 };
 
 static void pick_done(void *ctx, size_t i, const struct err *err, json_t *obj)
 {
     struct pick *p = ctx;
+    int quality = err != NULL                        ? PICK_NONE
+                  : jget_bool(obj, "quorate", false) ? PICK_QUORATE
+                                                     : PICK_ANSWERS;
 
-    if (err == NULL && !p->found && jget_bool(obj, "quorate", false)) {
-        p->found = true;
-        p->i = i;
+    if (quality > p->quality) {
+        *p = (struct pick){ quality, i };
     }
 }
 
 static bool pick_found(void *ctx)
 {
-    return ((struct pick *)ctx)->found;
+    return ((struct pick *)ctx)->quality == PICK_QUORATE;
 }
 
 void cli_pick_server(struct cli *c)
@@ -102,7 +106,7 @@ void cli_pick_server(struct cli *c)
         return;
     }
     cli_ask_members(c, "/cluster", PICK_MS, pick_done, pick_found, &p);
-    if (p.found) {
+    if (p.quality != PICK_NONE) {
         first = c->cfg->servers[p.i];
         c->cfg->servers[p.i] = c->cfg->servers[0];
         c->cfg->servers[0] = first;

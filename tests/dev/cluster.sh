@@ -62,6 +62,7 @@ for vm in vm1 vm2; do
     check "delete $vm" p delete vm $vm
 done
 (timeout 60 "$BIN/picket" get vm -w --output-watch-events >"$TMP/watch" 2>&1 &)
+(timeout 60 "$BIN/picket" get vm -w -o json >"$TMP/watch.json" 2>&1 &)
 sleep 0.5
 check "apply them again" p apply -f $BOOK
 check "hosts become ready" p wait hosts --for=condition=Ready --timeout 20s
@@ -72,7 +73,10 @@ check "locks are held" p get locks -o name
 has "virtualmachines.vm1" "by name"
 check "describe" p describe vm vm1
 check "the watch saw it" grep -q "MODIFIED *vm1 *Running" "$TMP/watch"
-check "every change once" sh -c "sort $TMP/watch | uniq -d | { ! grep -v '^EVENT'; }"
+# Pairs of name and version; the same one must not come twice.
+awk '/^    "name":/ { name = $2 } /"resourceVersion":/ { print name, $2 }' "$TMP/watch.json" >"$TMP/seen"
+check "it was told something" test -s "$TMP/seen"
+check "every change once" test -z "$(sort "$TMP/seen" | uniq -d)"
 code 7 "wait gives up" p wait vm/vm1 --for=phase=Stopped --timeout 300ms
 code 4 "a wrong incarnation is not confirmed" p confirm-off node1 --incarnation 99 --yes
 code 2 "fencing asks" p fence node1 --reason test </dev/null
