@@ -171,7 +171,7 @@ void guard_unstash(struct guard *g)
 
         g->n_stash--;
         msg.server_id = g->stash[g->n_stash].id;
-        msg.server_address = "";
+        msg.server_address = ""; /* not looked at for this kind */
         msg.append_entries_result = g->stash[g->n_stash].result;
         g->core_recv(g->io, &msg);
     }

@@ -282,6 +282,9 @@ struct rep_peer *rep_peer(const struct rep *r, uint64_t id); /* NULL: no member 
 struct raft_progress *rep_progress(struct rep *r, uint64_t id);
 /* Send the frame in r->frame (which is emptied), after term and vote are durable. */
 bool rep_send(struct rep *r, uint64_t to);
+/* The peer's address as the core wants it in messages.  A copy, since handling a message may
+ * replace the configuration; the core makes its own. */
+const char *rep_address(const struct rep *r, uint64_t id, char *dst, size_t size);
 bool rep_can_send(const struct rep *r, uint64_t to); /* link is up and its queue is short */
 struct rep_event *rep_event(struct rep *r, enum rep_event_kind kind);
 /* Fail a request in the next step. */

@@ -273,15 +273,14 @@ void rep_spool_step(struct rep *r)
     struct rep_spool *s = r->snap->spool;
     struct raft_message msg = { .type = RAFT_IO_INSTALL_SNAPSHOT };
     struct raft_install_snapshot *a = &msg.install_snapshot;
-    const struct raft_server *server;
+    char address[256];
 
     if (s == NULL || s->state != SPOOL_READY || r->guard.n_appends > 0 || r->guard.n_puts > 0 ||
         r->raft.snapshot.pending.term != 0 || r->cut_pos != 0) {
         return;
     }
-    server = conf_get(&r->raft.configuration, s->from);
     msg.server_id = s->from;
-    msg.server_address = server == NULL ? "" : server->address;
+    msg.server_address = rep_address(r, s->from, address, sizeof(address));
     a->term = s->term;
     a->last_index = s->meta.index;
     a->last_term = s->meta.term;

@@ -357,12 +357,20 @@ void rep_link_down(struct rep *r, uint64_t id)
 
 /* --- frames --- */
 
+const char *rep_address(const struct rep *r, uint64_t id, char *dst, size_t size)
+{
+    const struct raft_server *s = conf_get(&r->raft.configuration, id);
+
+    (void)str_copy(dst, size, s == NULL ? "" : s->address);
+    return dst;
+}
+
 static void rep_core_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data,
                            size_t len)
 {
-    const struct raft_server *server = conf_get(&r->raft.configuration, from);
     struct rep_peer *p = rep_peer(r, from);
     struct raft_message msg;
+    char address[256];
 
     if (r->cut_pos != 0) {
         return;
@@ -371,8 +379,7 @@ static void rep_core_frame(struct rep *r, uint64_t from, uint16_t kind, const ui
         lg_warn("raft", "peer=%" PRIu64 " kind=%u msg=\"malformed message ignored\"", from, kind);
         return;
     }
-    /* The core copies it where it keeps it. */
-    msg.server_address = server == NULL ? "" : server->address;
+    msg.server_address = rep_address(r, from, address, sizeof(address));
     if (p != NULL && kind == FRAME_APPEND_RESULT) {
         rep_pump_acked(r, p, &msg.append_entries_result);
     }

@@ -414,6 +414,8 @@ static void out_done(struct rep_job *job)
 
     w->jobs--;
     w->writing = NULL;
+    o->next = w->pool;
+    w->pool = o;
     if (o->rc != 0) {
         w->failed = true;
         w->opts.on_fail(w->opts.ctx, o->err.msg);
@@ -425,8 +427,6 @@ static void out_done(struct rep_job *job)
     if (o->with_head) {
         wal_prepare(w);
     }
-    o->next = w->pool;
-    w->pool = o;
     w->opts.on_durable(w->opts.ctx);
 }
 
