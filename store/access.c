@@ -162,15 +162,34 @@ static bool is_own_host(const struct ap *x, const struct txn_op *op)
     return op->end.p == NULL && op->key.n == strlen(key) && memcmp(op->key.p, key, op->key.n) == 0;
 }
 
+/* The header of what is put, and of what is there already (zeroes when nothing is). */
+static int object_header(const struct ap *x, const struct txn_op *op, const struct kv *old,
+                         struct objval *ret, struct objval *ret_old)
+{
+    int rc;
+
+    *ret_old = (struct objval){ 0 };
+    rc = objval_decode(op->value.p, op->value.n, &ret->generation, &ret->flags, &ret->json,
+                       &ret->len, x->err);
+    if (rc == 0 && old != NULL) {
+        rc = objval_decode(kv_value(old), old->vlen, &ret_old->generation, &ret_old->flags,
+                           &ret_old->json, &ret_old->len, x->err);
+    }
+    if (rc != 0) {
+        (void)err_wrap(x->err, "put of an object");
+        x->err->code = ERR_INVALID;
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
 /* An agent writes its own reports, and the status of its own Host: what is there must stay in
- * being, in the same generation and not un-deleted. */
+ * being, in the same generation, not un-deleted, and with the same spec.  (Else an agent could
+ * point its own fencing at another outlet, unseen by the pins of a fencing under way.) */
 static int agent_write(const struct ap *x, const struct txn_op *op)
 {
-    const char *json;
-    const struct kv *v;
-    uint64_t was_gen, gen;
-    uint32_t was_flags, flags;
-    size_t n;
+    struct objval is, was;
+    const struct kv *old;
 
     if (bytes_within(op->key, op->end, own_reports(x))) {
         return 0;
@@ -179,14 +198,15 @@ static int agent_write(const struct ap *x, const struct txn_op *op)
         return denied(x, "write", op->key,
                       "an agent writes r/<its host>/ and the status of its own Host");
     }
-    v = st_get(x->s, op->key.p, op->key.n);
-    if (v == NULL ||
-        objval_decode(kv_value(v), v->vlen, &was_gen, &was_flags, &json, &n, x->err) != 0) {
+    old = st_get(x->s, op->key.p, op->key.n);
+    if (old == NULL) {
         return denied(x, "write", op->key, "there is no such Host; an agent does not create it");
     }
-    if (objval_decode(op->value.p, op->value.n, &gen, &flags, &json, &n, x->err) != 0 ||
-        gen != was_gen || flags != was_flags) {
-        return denied(x, "write", op->key, "an agent does not change the generation of its Host");
+    if (object_header(x, op, old, &is, &was) != 0) {
+        return x->err->code;
+    }
+    if (is.generation != was.generation || is.flags != was.flags || !obj_same_spec(&is, &was)) {
+        return denied(x, "write", op->key, "an agent changes nothing but the status of its Host");
     }
     return 0;
 }
@@ -208,21 +228,22 @@ static bool is_object_key(struct bytes key)
 
 static int object_write(const struct ap *x, const struct txn_op *op)
 {
-    const char *json;
-    uint64_t gen;
-    uint32_t flags;
-    size_t n;
+    struct objval is, was;
     int rc;
 
     if (op->kind == TXN_PUT && !is_object_key(op->key)) {
         return err_set(x->err, ERR_INVALID, "put of an object: its key must be o/PLURAL/NAME");
     }
     if (op->kind == TXN_PUT && !op->keep_value) {
-        rc = objval_decode(op->value.p, op->value.n, &gen, &flags, &json, &n, x->err);
+        rc = object_header(x, op, st_get(x->s, op->key.p, op->key.n), &is, &was);
         if (rc != 0) {
-            (void)err_wrap(x->err, "put of an object");
-            x->err->code = ERR_INVALID;
-            return ERR_INVALID;
+            return rc;
+        }
+        if (is.generation < was.generation) {
+            return err_set(x->err, ERR_INVALID,
+                           "put of an object: generation %" PRIu64 " after %" PRIu64
+                           ": it never goes back",
+                           is.generation, was.generation);
         }
     }
     if (op->lease != 0) {

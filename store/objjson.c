@@ -23,6 +23,7 @@ int obj_open(const struct store *s, const char *plural, const char *name, struct
     size_t n;
     int len, rc;
 
+    ret->json = NULL;
     len = snprintf(key, sizeof(key), "o/%s/%s", plural, name);
     if (len < 0 || (size_t)len >= sizeof(key) || (v = st_get(s, key, (size_t)len)) == NULL) {
         return err_set(err, ERR_NOT_FOUND, "%s \"%s\" does not exist", plural, name);
@@ -59,6 +60,26 @@ const char *obj_uid(const struct obj_info *o)
 const char *obj_spec_str(const struct obj_info *o, const char *field)
 {
     return json_string_value(spec_of(o, field));
+}
+
+static bool same_value(const json_t *a, const json_t *b)
+{
+    return a == b || (a != NULL && b != NULL && json_equal(a, b));
+}
+
+bool obj_same_spec(const struct objval *a, const struct objval *b)
+{
+    json_error_t je;
+    json_t *x = json_loadb(a->json, a->len, 0, &je);
+    json_t *y = json_loadb(b->json, b->len, 0, &je);
+    bool same = x != NULL && y != NULL &&
+                same_value(json_object_get(x, "spec"), json_object_get(y, "spec")) &&
+                same_value(json_object_get(json_object_get(x, "metadata"), "uid"),
+                           json_object_get(json_object_get(y, "metadata"), "uid"));
+
+    json_decref(x);
+    json_decref(y);
+    return same;
 }
 
 /* --- fencing levels ----------------------------------------------------------------------------

@@ -219,6 +219,16 @@ struct obj_info {
     void *json; /* json_t */
 };
 
+/* An object value taken apart (objval_decode). */
+struct objval {
+    uint64_t generation;
+    uint32_t flags;
+    const char *json;
+    size_t len;
+};
+
+/* Whether spec and uid are the same; false when one of them is no JSON. */
+bool obj_same_spec(const struct objval *a, const struct objval *b);
 /* ERR_NOT_FOUND or ERR_CORRUPT.  obj_done frees. */
 int obj_open(const struct store *s, const char *plural, const char *name, struct obj_info *ret,
              struct err *err);

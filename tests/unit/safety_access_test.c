@@ -260,16 +260,37 @@ static void the_branch_that_is_not_taken_is_not_judged(void **state)
 
 static void an_agent_writes_the_status_of_its_own_host_only(void **state)
 {
+    static const char STATUS[] =
+        "{\"status\":{\"guests\":3},\"metadata\":{\"uid\":\"uid-n1\"},\"spec\":{\"fencing\":"
+        "[{\"devices\":[\"drac\"]},{\"devices\":[\"pdu\"]}]}}";
+    static const char OTHER_OUTLET[] =
+        "{\"metadata\":{\"uid\":\"uid-n1\"},\"spec\":{\"fencing\":[{\"devices\":[\"x\"]}]}}";
+    static const char OTHER_UID[] = "{\"metadata\":{\"uid\":\"me\"},\"spec\":{\"fencing\":"
+                                    "[{\"devices\":[\"drac\"]},{\"devices\":[\"pdu\"]}]}}";
+
     (void)state;
-    OK(fx_object_as(as_agent("n1"), "o/hosts/n1", 1, "{\"status\":{}}"));
+    OK(fx_object_as(as_agent("n1"), "o/hosts/n1", 1, STATUS));
+    WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n1", 1, OTHER_OUTLET));
+    WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n1", 1, OTHER_UID));
+    WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n1", 1, "no json"));
     WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n2", 1, "{}"));
-    WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n1", 2, "{}"));
-    SAYS("generation");
+    WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/hosts/n1", 2, STATUS));
+    SAYS("nothing but the status");
     WANT(ERR_DENIED, fx_object_as(as_agent("n1"), "o/virtualmachines/vm1", 1, "{}"));
     WANT(ERR_DENIED, fx_object_as(as_agent("n9"), "o/hosts/n9", 1, "{}"));
     WANT(ERR_DENIED, fx_del_as(as_agent("n1"), "o/hosts/n1", NULL));
-    WANT(ERR_DENIED, fx_put_as(as_agent("n1"), "o/hosts/n1", "{}", 2));
+    WANT(ERR_INVALID, fx_put_as(as_agent("n1"), "o/hosts/n1", "{}", 2));
     WANT(ERR_DENIED, fx_object_as(as_executor("n1"), "o/hosts/n1", 1, "{}"));
+}
+
+static void generations_never_go_back(void **state)
+{
+    (void)state;
+    OK(fx_object_as(as_user(), "o/volumes/x", 3, "{}"));
+    WANT(ERR_INVALID, fx_object_as(as_user(), "o/volumes/x", 2, "{}"));
+    SAYS("never goes back");
+    OK(fx_object_as(as_user(), "o/volumes/x", 3, "{\"status\":{}}"));
+    OK(fx_object_as(as_user(), "o/volumes/x", 4, "{}"));
 }
 
 static void objects_have_the_form_of_objects(void **state)
@@ -345,6 +366,7 @@ int main(void)
         FX_CLUSTER_TEST(a_transaction_is_all_or_nothing),
         FX_CLUSTER_TEST(the_branch_that_is_not_taken_is_not_judged),
         FX_CLUSTER_TEST(an_agent_writes_the_status_of_its_own_host_only),
+        FX_CLUSTER_TEST(generations_never_go_back),
         FX_CLUSTER_TEST(objects_have_the_form_of_objects),
         FX_CLUSTER_TEST(raw_clients_see_nothing_else),
         FX_CLUSTER_TEST(hosts_do_not_read_secrets),
