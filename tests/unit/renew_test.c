@@ -1,0 +1,291 @@
+/* The renewer against fake picketds and a fake picket-watchdog. */
+
+#include "tests/unit/agent_fake.h"
+
+#include "reconciler/renew.h"
+
+#define HEARTBEAT 60U
+
+struct bench {
+    uv_loop_t loop;
+    char dir[64];
+    struct fake f[2];
+    struct fake_wdog w;
+    struct renew *r;
+    unsigned changes; /* written by the renewer's thread */
+};
+
+static void on_change(void *ctx)
+{
+    struct bench *b = ctx;
+
+    __atomic_add_fetch(&b->changes, 1, __ATOMIC_SEQ_CST);
+}
+
+static void begin(struct bench *b, bool watchdog)
+{
+    const char *endpoints[2] = { b->f[0].endpoint, b->f[1].endpoint };
+    struct renew_opts o = { .host = "node1",
+                            .endpoints = endpoints,
+                            .n_endpoints = 2,
+                            .heartbeat_ms = HEARTBEAT,
+                            .watchdog = watchdog ? b->w.path : NULL,
+                            .on_change = on_change,
+                            .ctx = b };
+    struct err err;
+
+    if (renew_start(&o, &b->r, &err) != 0) {
+        fail_msg("%s", err.msg);
+    }
+}
+
+static int setup(void **state)
+{
+    struct bench *b = OBJ_NEW(struct bench);
+
+    assert_true(str_copy(b->dir, sizeof(b->dir), "/tmp/picket-renew-XXXXXX"));
+    assert_non_null(mkdtemp(b->dir));
+    assert_int_equal(uv_loop_init(&b->loop), 0);
+    fake_open(&b->f[0], &b->loop, b->dir, "a");
+    fake_open(&b->f[1], &b->loop, b->dir, "b");
+    fake_wdog_open(&b->w, &b->loop, b->dir);
+    *state = b;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct bench *b = *state;
+
+    renew_stop(b->r);
+    fake_close(&b->f[0]);
+    fake_close(&b->f[1]);
+    fake_wdog_close(&b->w);
+    (void)uv_run(&b->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&b->loop), 0);
+    (void)nftw(b->dir, fake_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    free(b);
+    return 0;
+}
+
+static struct renew_view look(struct bench *b)
+{
+    struct renew_view v;
+
+    renew_view(b->r, &v);
+    return v;
+}
+
+static void live(struct bench *b)
+{
+    renew_target(b->r, 7, 1);
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LIVE);
+}
+
+/* The deadline counts from the send time: never later than receipt + L. */
+static void deadline_is_send_time_plus_lease(void **state)
+{
+    struct bench *b = *state;
+    struct renew_view v;
+
+    begin(b, false);
+    spin_for(&b->loop, 3 * HEARTBEAT);
+    assert_int_equal(b->f[0].renewals, 0); /* nobody's lease yet */
+    live(b);
+    WAIT_FOR(&b->loop, look(b).acks >= 5);
+    v = look(b);
+    assert_true(v.lease_until_ms <= b->f[0].lease_received_ms + FAKE_L);
+    assert_true(v.lease_until_ms > clock_now_ms());
+    assert_int_equal(v.lease_until_ms - v.half_ms, FAKE_L - FAKE_L / 2);
+    assert_int_equal(v.lease_ms, FAKE_L);
+    assert_true(v.has_terms);
+    assert_int_equal(v.revision, 100);
+    assert_string_equal(v.endpoint, b->f[0].endpoint);
+    assert_int_equal(b->f[1].renewals, 0);
+    assert_true(__atomic_load_n(&b->changes, __ATOMIC_SEQ_CST) >= 1);
+}
+
+/* An answer that comes late is worth only what is left of the lease since it was asked for. */
+static void a_late_answer_extends_little(void **state)
+{
+    struct bench *b = *state;
+    uint64_t until, held_ms;
+
+    begin(b, false);
+    live(b);
+    b->f[0].lease_mode = FAKE_HANG;
+    b->f[1].mode = FAKE_503;
+    WAIT_FOR(&b->loop, b->f[0].n_held > 0);
+    held_ms = b->f[0].lease_received_ms;
+    until = look(b).lease_until_ms;
+    spin_for(&b->loop, 300);
+    assert_int_equal(look(b).lease_until_ms, until);
+    b->f[0].lease_mode = FAKE_OK;
+    fake_answer_held(&b->f[0]);
+    WAIT_FOR(&b->loop, look(b).worst_ack_ms >= 250);
+    assert_true(look(b).worst_ack_ms < FAKE_WAIT_MS);
+    assert_true(held_ms > 0);
+}
+
+static void another_endpoint_when_one_is_silent(void **state)
+{
+    struct bench *b = *state;
+
+    begin(b, false);
+    live(b);
+    b->f[0].mode = FAKE_HANG;
+    WAIT_FOR(&b->loop, str_eq(look(b).endpoint, b->f[1].endpoint));
+    assert_int_equal(look(b).state, RENEW_LIVE);
+    assert_true(look(b).lease_until_ms > clock_now_ms());
+    /* At most one request is under way per endpoint. */
+    spin_for(&b->loop, 5 * HEARTBEAT);
+    assert_true(b->f[0].n_held <= 1);
+    /* It answers again: the own picketd is preferred. */
+    b->f[0].mode = FAKE_OK;
+    fake_answer_held(&b->f[0]);
+    WAIT_FOR(&b->loop, str_eq(look(b).endpoint, b->f[0].endpoint));
+}
+
+static void another_endpoint_when_one_does_not_lead(void **state)
+{
+    struct bench *b = *state;
+
+    b->f[0].mode = FAKE_503;
+    begin(b, false);
+    live(b);
+    assert_string_equal(look(b).endpoint, b->f[1].endpoint);
+}
+
+static void lost_and_reprieved(void **state)
+{
+    struct bench *b = *state;
+    uint64_t until;
+
+    begin(b, false);
+    live(b);
+    b->f[0].lease_mode = FAKE_LOST;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LOST);
+    until = look(b).lease_until_ms;
+    spin_for(&b->loop, 4 * HEARTBEAT);
+    assert_int_equal(look(b).lease_until_ms, until); /* nothing is added */
+    assert_true(look(b).refusals >= 2);              /* but it asks on: a reprieve may come */
+    b->f[0].lease_mode = FAKE_OK;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LIVE);
+    assert_true(look(b).lease_until_ms > until);
+}
+
+static void stale_stops_until_there_is_a_target(void **state)
+{
+    struct bench *b = *state;
+    unsigned n;
+
+    begin(b, false);
+    live(b);
+    b->f[0].lease_mode = FAKE_STALE;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_STALE);
+    spin_for(&b->loop, HEARTBEAT);
+    n = b->f[0].renewals;
+    spin_for(&b->loop, 4 * HEARTBEAT);
+    assert_int_equal(b->f[0].renewals, n);
+    b->f[0].lease_mode = FAKE_OK;
+    b->f[0].incarnation = 8;
+    renew_target(b->r, 8, 1);
+    assert_int_equal(look(b).lease_until_ms, 0); /* another incarnation has no lease yet */
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LIVE);
+}
+
+/* The answer to a renewal of an earlier incarnation is nobody's lease. */
+static void answers_to_who_we_were_do_not_count(void **state)
+{
+    struct bench *b = *state;
+
+    b->f[1].mode = FAKE_503;
+    b->f[0].lease_mode = FAKE_HANG;
+    begin(b, false);
+    renew_target(b->r, 7, 1);
+    WAIT_FOR(&b->loop, b->f[0].n_held == 1);
+    renew_target(b->r, 8, 1);
+    b->f[0].lease_mode = FAKE_OK;
+    b->f[0].mode = FAKE_OK;
+    fake_answer_held(&b->f[0]);
+    b->f[0].mode = FAKE_503;
+    spin_for(&b->loop, 3 * HEARTBEAT);
+    assert_int_equal(look(b).lease_until_ms, 0);
+    assert_int_equal(look(b).state, RENEW_NONE);
+}
+
+static void the_watchdog_gets_every_deadline(void **state)
+{
+    struct bench *b = *state;
+    uint64_t deadline;
+
+    begin(b, true);
+    live(b);
+    WAIT_FOR(&b->loop, look(b).wd.connected);
+    assert_int_equal(b->w.arms, 0); /* not before it is told to */
+    renew_arm(b->r, 2000, 10 * FAKE_L);
+    WAIT_FOR(&b->loop, look(b).wd.armed);
+    assert_int_equal(look(b).wd.incarnation, 7);
+    assert_int_equal(look(b).wd.timeout_ms, 2000);
+    WAIT_FOR(&b->loop, b->w.deadlines >= 3);
+    assert_true(b->w.core.deadline_ms <= look(b).lease_until_ms);
+    /* Lost: it gets no newer deadline, whatever is sent. */
+    b->f[0].lease_mode = FAKE_LOST;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LOST);
+    spin_for(&b->loop, HEARTBEAT);
+    deadline = b->w.core.deadline_ms;
+    spin_for(&b->loop, 4 * HEARTBEAT);
+    assert_int_equal(b->w.core.deadline_ms, deadline);
+    b->f[0].lease_mode = FAKE_OK;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LIVE);
+    renew_disarm(b->r, 55);
+    WAIT_FOR(&b->loop, !look(b).wd.armed);
+    assert_int_equal(b->w.disarms, 1);
+}
+
+static void terms_round_trip(void **state)
+{
+    struct renew_terms t = { 3000, 2000, 500, true, WDOG_KIND_HARDWARE, true, true };
+    struct renew_terms u = { 0 };
+    json_t *j = renew_terms_json(&t);
+
+    (void)state;
+    assert_true(renew_terms_parse(j, &u));
+    assert_true(renew_terms_equal(&t, &u));
+    assert_false(renew_terms_parse(NULL, &u));
+    (void)json_object_set_new(j, "leaseMs", json_integer(-1));
+    assert_false(renew_terms_parse(j, &u));
+    json_decref(j);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    struct renew_opts o = { .host = "node1", .n_endpoints = 0 };
+    struct renew *r = NULL;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(renew_start(&o, &r, &err), ERR_INVALID);
+    assert_null(r);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(deadline_is_send_time_plus_lease),
+        TEST(a_late_answer_extends_little),
+        TEST(another_endpoint_when_one_is_silent),
+        TEST(another_endpoint_when_one_does_not_lead),
+        TEST(lost_and_reprieved),
+        TEST(stale_stops_until_there_is_a_target),
+        TEST(answers_to_who_we_were_do_not_count),
+        TEST(the_watchdog_gets_every_deadline),
+        cmocka_unit_test(terms_round_trip),
+        cmocka_unit_test(wrong_options_are_refused),
+    };
+
+    lg_set_level(LG_ERR);
+    return cmocka_run_group_tests_name("renew", tests, NULL, NULL);
+}
