@@ -37,8 +37,8 @@ static size_t op_length(size_t len)
     return end != NULL ? (size_t)(end - input) + 2 : 0;
 }
 
-/* Up to the empty line, a byte at a time near the end would be slow and is not needed: extensions
- * that came along with the operation are looked for in what is left over. */
+/* Up to the empty line.  Extensions of the deadline may have come along with the operation: they
+ * are what lies between *ret_op and *ret_len. */
 static int read_input(size_t *ret_op, size_t *ret_len, struct err *err)
 {
     uint64_t until_ms = clock_now_ms() + INPUT_MS;
