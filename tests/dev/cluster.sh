@@ -130,7 +130,7 @@ say "no quorum"
 check "cut node1" p dev cut node1
 check "cut node2" p dev cut node2
 until_true 20 "status notices" sh -c "! timeout 20 $BIN/picket status"
-code 5 "a write fails cleanly" p --request-timeout 3s cordon node3
+code 5 "a write fails cleanly" p cordon node3
 check "heal" p dev heal
 
 say "down and up again"
