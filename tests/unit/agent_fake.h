@@ -437,27 +437,50 @@ static inline void fake_close(struct fake *f)
  */
 
 struct fake_wdog {
-    int fd, conn;
+    int fd;
     char path[128];
-    uv_poll_t listen, talk;
-    bool connected;
+    uv_poll_t listen;
+    struct fake_wdog_conn *conn; /* the newest; NULL: none */
     struct wdog_core core;
     unsigned deadlines, arms, disarms;
 };
 
+struct fake_wdog_conn {
+    struct fake_wdog *w;
+    uv_poll_t poll;
+    int fd;
+};
+
+static inline void fake_wdog_conn_closed(uv_handle_t *h)
+{
+    struct fake_wdog_conn *c = h->data;
+
+    (void)close(c->fd);
+    free(c);
+}
+
+static inline void fake_wdog_drop(struct fake_wdog_conn *c)
+{
+    if (c->w->conn == c) {
+        c->w->conn = NULL;
+    }
+    uv_close((uv_handle_t *)&c->poll, fake_wdog_conn_closed);
+}
+
 static inline void fake_wdog_talk(uv_poll_t *p, int status, int events)
 {
-    struct fake_wdog *w = p->data;
+    struct fake_wdog_conn *c = p->data;
+    struct fake_wdog *w = c->w;
     struct wdog_todo todo = { 0 };
     struct wdog_request rq;
     struct wdog_reply reply = { .magic = WDOG_MAGIC, .version = WDOG_VERSION };
     char msg[256];
-    ssize_t n = recv(w->conn, msg, sizeof(msg), MSG_DONTWAIT);
+    ssize_t n = recv(c->fd, msg, sizeof(msg), MSG_DONTWAIT);
 
     (void)status;
     (void)events;
     if (n <= 0) {
-        (void)uv_poll_stop(p);
+        fake_wdog_drop(c);
         return;
     }
     assert_int_equal(wdog_request_check(msg, (size_t)n, &rq), WDOG_OK);
@@ -470,27 +493,23 @@ static inline void fake_wdog_talk(uv_poll_t *p, int status, int events)
     w->deadlines += rq.op == WDOG_SET_DEADLINE && reply.code == WDOG_OK;
     reply.seq = rq.seq;
     wdog_core_status(&w->core, &reply.status);
-    assert_int_equal(send(w->conn, &reply, sizeof(reply), MSG_NOSIGNAL), sizeof(reply));
+    (void)send(c->fd, &reply, sizeof(reply), MSG_NOSIGNAL);
 }
 
 static inline void fake_wdog_accept(uv_poll_t *p, int status, int events)
 {
     struct fake_wdog *w = p->data;
+    struct fake_wdog_conn *c = OBJ_NEW(struct fake_wdog_conn);
 
     (void)status;
     (void)events;
-    if (w->connected) {
-        (void)uv_poll_stop(&w->talk);
-        uv_close((uv_handle_t *)&w->talk, NULL);
-        (void)uv_run(p->loop, UV_RUN_NOWAIT);
-        (void)close(w->conn);
-    }
-    w->conn = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    assert_true(w->conn >= 0);
-    assert_int_equal(uv_poll_init(p->loop, &w->talk, w->conn), 0);
-    w->talk.data = w;
-    w->connected = true;
-    assert_int_equal(uv_poll_start(&w->talk, UV_READABLE, fake_wdog_talk), 0);
+    c->w = w;
+    c->fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    assert_true(c->fd >= 0);
+    assert_int_equal(uv_poll_init(p->loop, &c->poll, c->fd), 0);
+    c->poll.data = c;
+    w->conn = c;
+    assert_int_equal(uv_poll_start(&c->poll, UV_READABLE, fake_wdog_talk), 0);
 }
 
 static inline void fake_wdog_open(struct fake_wdog *w, uv_loop_t *loop, const char *dir)
@@ -512,17 +531,12 @@ static inline void fake_wdog_open(struct fake_wdog *w, uv_loop_t *loop, const ch
 
 static inline void fake_wdog_close(struct fake_wdog *w)
 {
-    (void)uv_poll_stop(&w->listen);
     uv_close((uv_handle_t *)&w->listen, NULL);
-    if (w->connected) {
-        (void)uv_poll_stop(&w->talk);
-        uv_close((uv_handle_t *)&w->talk, NULL);
+    if (w->conn != NULL) {
+        fake_wdog_drop(w->conn);
     }
     (void)uv_run(w->listen.loop, UV_RUN_NOWAIT);
     (void)close(w->fd);
-    if (w->connected) {
-        (void)close(w->conn);
-    }
 }
 
 /* --- helpers -----------------------------------------------------------------------------------
