@@ -212,10 +212,10 @@ static int make_host_dirs(struct dev_host *h, struct err *err)
     return dev_write_file(path, h->hardware_id, strlen(h->hardware_id), err);
 }
 
-static int issue(struct dev *d, const char *role, const char *name, const char *file,
-                 struct err *err)
+static int issue(struct dev *d, const char *role, const char *name, const char *ip,
+                 const char *file, struct err *err)
 {
-    struct pki_subject subject = { .role = role, .name = name, .cluster = d->cluster_id };
+    struct pki_subject subject = { .role = role, .name = name, .cluster = d->cluster_id, .ip = ip };
     char pki[DEV_PATH_MAX], cert[DEV_PATH_MAX], key[DEV_PATH_MAX];
 
     dev_path(d, pki, "pki");
@@ -224,9 +224,28 @@ static int issue(struct dev *d, const char *role, const char *name, const char *
     return pki_issue(pki, &subject, cert, key, err);
 }
 
+/* kubectl compares the address that it connects to with the certificate. */
+static int issue_host(struct dev *d, const struct dev_host *h, struct err *err)
+{
+    char file[128], ips[80];
+    int rc = 0;
+
+    (void)snprintf(ips, sizeof(ips), "127.64.%d.%d,127.64.%d.%d", h->number, h->number,
+                   END_OPERATOR, h->number);
+    if (h->voter) {
+        (void)snprintf(file, sizeof(file), "%s-voter", h->name);
+        rc = issue(d, "picket:voters", h->name, ips, file, err);
+    }
+    if (rc == 0 && h->agent) {
+        (void)snprintf(file, sizeof(file), "%s-agent", h->name);
+        rc = issue(d, "picket:agents", h->name, NULL, file, err);
+    }
+    return rc;
+}
+
 static int make_pki(struct dev *d, struct err *err)
 {
-    char path[DEV_PATH_MAX], file[128];
+    char path[DEV_PATH_MAX];
     int rc;
 
     dev_path(d, path, "pki");
@@ -235,17 +254,10 @@ static int make_pki(struct dev *d, struct err *err)
         rc = pki_make_ca(path, d->cluster_id, err);
     }
     if (rc == 0) {
-        rc = issue(d, "picket:admins", "admin", "admin", err);
+        rc = issue(d, "picket:admins", "admin", NULL, "admin", err);
     }
     for (size_t i = 0; rc == 0 && i < d->n_hosts; i++) {
-        struct dev_host *h = &d->hosts[i];
-
-        (void)snprintf(file, sizeof(file), "%s-voter", h->name);
-        rc = h->voter ? issue(d, "picket:voters", h->name, file, err) : 0;
-        (void)snprintf(file, sizeof(file), "%s-agent", h->name);
-        if (rc == 0 && h->agent) {
-            rc = issue(d, "picket:agents", h->name, file, err);
-        }
+        rc = issue_host(d, &d->hosts[i], err);
     }
     return rc;
 }

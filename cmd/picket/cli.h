@@ -88,8 +88,8 @@ int cli_connect(struct cli *c);
 /* The configuration alone; and with the loop and --server. */
 int cli_configure(struct cli *c);
 int cli_prepare(struct cli *c);
-/* Put a member that knows a leader first, else one that answers, so that a silent one does not cost
- * its timeout. */
+/* Put a member that knows a leader first, so that a silent one does not cost its timeout.  When
+ * nobody knows one, only members that answer are asked further. */
 void cli_pick_server(struct cli *c);
 /* Ask every member of the configuration at once: on_done comes once for each, before this returns.
  * `stop` (may be NULL) is asked after each answer whether that was enough. */

@@ -73,42 +73,65 @@ void cli_ask_members(struct cli *c, const char *target, uint64_t timeout_ms,
     free(all.calls);
 }
 
-enum { PICK_NONE, PICK_ANSWERS, PICK_QUORATE };
-
 struct pick {
-    int quality;
-    size_t i;
+    bool *answered; /* one for each member */
+    bool found;
+    size_t quorate; /* the first that knows a leader, if found */
 };
 
 static void pick_done(void *ctx, size_t i, const struct err *err, json_t *obj)
 {
     struct pick *p = ctx;
-    int quality = err != NULL                        ? PICK_NONE
-                  : jget_bool(obj, "quorate", false) ? PICK_QUORATE
-                                                     : PICK_ANSWERS;
 
-    if (quality > p->quality) {
-        *p = (struct pick){ quality, i };
+    p->answered[i] = err == NULL;
+    if (err == NULL && !p->found && jget_bool(obj, "quorate", false)) {
+        p->found = true;
+        p->quorate = i;
     }
 }
 
 static bool pick_found(void *ctx)
 {
-    return ((struct pick *)ctx)->quality == PICK_QUORATE;
+    return ((struct pick *)ctx)->found;
+}
+
+static void swap(char **servers, size_t a, size_t b)
+{
+    char *s = servers[a];
+
+    servers[a] = servers[b];
+    servers[b] = s;
+}
+
+/* Those that answered come first, and are the only ones that are asked further. */
+static void keep_answered(struct cli *c, const bool *answered)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->cfg->n_servers; i++) {
+        if (answered[i]) {
+            swap(c->cfg->servers, n++, i);
+        }
+    }
+    for (size_t i = n; n > 0 && i < c->cfg->n_servers; i++) {
+        free(c->cfg->servers[i]);
+    }
+    c->cfg->n_servers = n > 0 ? n : c->cfg->n_servers;
 }
 
 void cli_pick_server(struct cli *c)
 {
     struct pick p = { 0 };
-    char *first;
 
     if (c->cfg->n_servers < 2) {
         return;
     }
+    p.answered = mem_alloc(c->cfg->n_servers * sizeof(p.answered[0]));
     cli_ask_members(c, "/cluster", PICK_MS, pick_done, pick_found, &p);
-    if (p.quality != PICK_NONE) {
-        first = c->cfg->servers[p.i];
-        c->cfg->servers[p.i] = c->cfg->servers[0];
-        c->cfg->servers[0] = first;
+    if (p.found) {
+        swap(c->cfg->servers, 0, p.quorate);
+    } else {
+        keep_answered(c, p.answered);
     }
+    free(p.answered);
 }
