@@ -144,6 +144,7 @@ static void acks_below(struct rep *r, uint64_t from, uint64_t term, uint64_t ind
     char why[384];
 
     if (!ack_less(r->raft.current_term, raft_last_index(&r->raft), term, index)) {
+        rep_acks_up(r, from);
         return;
     }
     (void)snprintf(why, sizeof(why),

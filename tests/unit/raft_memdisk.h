@@ -13,6 +13,7 @@
 #include "raft/rep_env.h"
 
 #define MD_SECTOR 512u
+#define MD_USED __attribute__((unused)) /* not by every test */
 
 struct md_inode {
     uint8_t *data;    /* what readers see */
@@ -268,8 +269,26 @@ static void memdisk_init(struct memdisk *m, struct prng *prng)
     };
 }
 
+/* An exact copy of what would be there after a crash. */
+MD_USED static void memdisk_clone(const struct memdisk *src, struct memdisk *dst)
+{
+    for (size_t k = 0; k < src->n; k++) {
+        const struct md_inode *from = src->names[k].inode;
+        struct md_inode *to = OBJ_NEW(struct md_inode);
+
+        CHECK(dst->n < ARRAY_LEN(dst->names));
+        dst->names[dst->n] = src->names[k];
+        dst->names[dst->n++].inode = to;
+        to->refs = 1;
+        CHECK(md_grow(dst, to, from->durable_size + 1));
+        to->size = to->durable_size = from->durable_size;
+        memcpy(to->data, from->durable, from->durable_size);
+        memcpy(to->durable, from->durable, from->durable_size);
+    }
+}
+
 /* The power fails: unsynced sectors survive or not; all handles must be closed by their owners. */
-static void memdisk_crash(struct memdisk *m)
+MD_USED static void memdisk_crash(struct memdisk *m)
 {
     for (size_t k = 0; k < m->n; k++) {
         struct md_inode *i = m->names[k].inode;
