@@ -7,7 +7,7 @@ comma := ,
 O      ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 Q      := $(if $(V),,@)
 CC     := gcc
-PKGS   := libuv raft liblz4 msgpack jansson yaml-0.1 openssl
+PKGS   := libuv raft liblz4 msgpack jansson yaml-0.1 openssl libmnl
 CSTD   := -std=c11 -D_GNU_SOURCE
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
           -Wmissing-prototypes -Wold-style-definition -Wvla -Wundef -Wcast-qual \
@@ -128,7 +128,7 @@ run-fuzz-%: $(O)/fuzz/%
 	$(Q)$(O)/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 -rss_limit_mb=2048 \
 	  -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus-$* $(wildcard tests/fuzz/corpus/$(patsubst %_fuzz,%,$*))
 
-FUZZ_OBJS := $(patsubst %.c,$(O)/fuzz-obj/%.o,$(wildcard base/*.c api/*.c store/*.c raft/*.c fence/*.c))
+FUZZ_OBJS := $(patsubst %.c,$(O)/fuzz-obj/%.o,$(wildcard base/*.c api/*.c store/*.c raft/*.c fence/*.c net/*.c))
 FUZZFL    := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -O1 -g
 $(O)/fuzz-obj/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)

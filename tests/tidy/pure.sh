@@ -16,7 +16,7 @@ libc="$libc|stpcpy|v?snprintf|free|malloc|calloc|realloc|bsearch|qsort|to(lower|
 libc="$libc|gmtime_r|timegm|strftime|strptime|explicit_bzero|__cpu_(model|indicator_init)"
 libc="$libc|__(v?snprintf|explicit_bzero|(mem|str|stp)[a-z]+)_chk|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__(asan|ubsan|tsan|sanitizer)_.*"
 # Addresses as text, and libraries on memory only: not their files and sockets.
-libs='inet_(pton|ntop)|json_[a-z_]+|jsonp_[a-z_]+|llhttp_[a-z_]+|msgpack_[a-z_]+|LZ4_[A-Za-z_]+'
+libs='inet_(pton|ntop)|json_[a-z_]+|jsonp_[a-z_]+|llhttp_[a-z_]+|msgpack_[a-z_]+|LZ4_[A-Za-z_]+|mnl_(attr|nlmsg)_[a-z0-9_]+'
 libs="$libs|raft_(malloc|free|calloc|realloc|configuration_[a-z]+|strerror)"
 deny='json_(load|dump)(_file|f|fd|_callback)'
 
