@@ -2,6 +2,7 @@
 
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/timing.h"
 
 /* Devices that cut nothing are for labs only (safety.md 4). */
 static void admit_device(const struct node *n, const json_t *obj, struct problems *p)
@@ -14,6 +15,21 @@ static void admit_device(const struct node *n, const json_t *obj, struct problem
             "%s proves nothing about a silent host and is allowed only in a lab cluster (one that "
             "was initialised with --lab); use Manual when there is no device",
             type);
+    }
+}
+
+static void admit_timing(const struct node *n, const json_t *obj, struct problems *p)
+{
+    struct timing_in in = { .dev = n->opts.lab,
+                            .heartbeat_ms = jget_duration(obj, "spec.timing.heartbeat", 0),
+                            .host_timeout_ms = jget_duration(obj, "spec.timing.hostTimeout", 0),
+                            .startup_grace_ms =
+                                jget_duration(obj, "spec.fencing.startupGrace", 0) };
+    struct timing t;
+    struct err err;
+
+    if (timing_derive(&in, &t, &err) != 0) {
+        problem_add(p, "FieldValueInvalid", "spec.timing", "%s", err.msg);
     }
 }
 
@@ -38,6 +54,9 @@ int admit_validate(struct node *n, const struct kind *k, const json_t *old, cons
         problem_add(problems, "FieldValueInvalid", "metadata.name",
                     "\"%s\": there is exactly one %s, named \"%s\"", obj_name(obj), k->name,
                     k->singleton);
+    }
+    if (str_eq(k->name, "Cluster") && !problems_bad(problems)) {
+        admit_timing(n, obj, problems);
     }
     if (str_eq(k->name, "FenceDevice")) {
         admit_device(n, obj, problems);

@@ -142,19 +142,30 @@ int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_s
 /* --- the open fencing --------------------------------------------------------------------------
  */
 
-static uint64_t attempt_seen(struct pass *p, const struct s_fencing *f, const char *what)
+/* When this leader first saw something of a fencing: its own clock, since its log has none. */
+static uint64_t first_seen(struct pass *p, const char *key)
 {
-    char key[96];
-    struct ctl_time *t;
+    struct ctl_time *t = map_get(&p->c->attempts, key);
 
-    (void)snprintf(key, sizeof(key), "%" PRIu64 "/%" PRIu64 "/%s", f->id, f->attempt, what);
-    t = map_get(&p->c->attempts, key);
     if (t == NULL) {
         t = OBJ_NEW(struct ctl_time);
         t->ms = p->now_ms;
         (void)map_put(&p->c->attempts, key, t);
     }
     return t->ms;
+}
+
+static uint64_t attempt_seen(struct pass *p, const struct s_fencing *f, const char *what)
+{
+    return first_seen(p,
+                      arena_printf(&p->a, "%" PRIu64 "/%" PRIu64 "/%s", f->id, f->attempt, what));
+}
+
+static uint64_t result_seen(struct pass *p, const struct s_fencing *f,
+                            const struct s_fencing_result *r)
+{
+    return first_seen(
+        p, arena_printf(&p->a, "%" PRIu64 "/%" PRIu64 "/result/%s", f->id, r->attempt, r->device));
 }
 
 static void pinned_levels(struct pass *p, const struct s_fencing *f, struct decide_fencing *ret)
@@ -194,7 +205,9 @@ static const struct decide_fencing *fencing_facts(struct pass *p, const struct s
                                     .host_generation = f.host_generation };
     ret->started_ms = f.attempt == 0 ? 0 : attempt_seen(p, &f, "start");
     if (inc->wait_term == p->c->term && inc->wait_term != 0) {
-        ret->wait_started_ms = attempt_seen(p, &f, "wait");
+        /* one wait for the whole fencing, whatever attempts are made meanwhile */
+        ret->wait_started_ms =
+            first_seen(p, arena_printf(&p->a, "%" PRIu64 "/wait/%" PRIu64, f.id, inc->wait_rev));
     }
     pinned_levels(p, &f, ret);
     results = ARENA_ARRAY(&p->a, struct decide_result, f.n_results + 1);
@@ -204,7 +217,7 @@ static const struct decide_fencing *fencing_facts(struct pass *p, const struct s
         results[i] = (struct decide_result){ .device = r->device,
                                              .attempt = r->attempt,
                                              .result = (enum fence_outcome)r->result,
-                                             .at_ms = mono(p, r->wall_ms),
+                                             .at_ms = result_seen(p, &f, r),
                                              .detail = r->detail };
     }
     ret->results = results;
@@ -283,17 +296,42 @@ static void terms_facts(const struct s_inc *inc, struct decide_terms *t)
                                 .freeze = l->on_quorum_loss == QUORUM_LOSS_FREEZE };
 }
 
+/* A person who fences the host by hand has looked at it: the budget starts anew. */
+struct released {
+    struct pass *p;
+    struct decide_host *h;
+};
+
+static bool released_visit(void *ctx, const struct kv *v)
+{
+    struct released *r = ctx;
+    struct arena a = { 0 };
+    struct s_fencing f;
+    struct err err;
+
+    if (s_fencing_decode(kv_value(v), v->vlen, &a, &f, &err) == 0 && str_eq(f.host, r->h->name) &&
+        !str_eq(f.by, "controller")) {
+        uint64_t at = mono(r->p, f.opened_wall_ms);
+
+        r->h->released_ms = at > r->h->released_ms ? at : r->h->released_ms;
+    }
+    arena_done(&a);
+    return true;
+}
+
 /* `picket annotate`-able: fencings before this time do not count against the host's budget any
  * more. */
 static void release_facts(struct pass *p, const struct ctl_obj *o, struct decide_host *h)
 {
     const json_t *notes = jget(o->json, "metadata.annotations");
     const char *when = json_string_value(json_object_get(notes, "picket/fencing-released"));
+    struct released rel = { .p = p, .h = h };
     uint64_t wall;
 
     if (when != NULL && str_parse_time(when, &wall)) {
         h->released_ms = mono(p, wall);
     }
+    store_prefix(p->c->node->store, "s/fencing/", released_visit, &rel);
 }
 
 struct proved {
@@ -455,10 +493,9 @@ static void policy_facts(const struct pass *p, struct decide_policy *ret)
 
     *ret = (struct decide_policy){
         .reboot = str_eq(jget_str(c, "spec.fencing.action", "Off"), "Reboot"),
-        .pause_fencing =
-            jget_bool(c, "spec.pauseFencing", false) || jget_bool(c, "spec.paused", false),
+        .pause_fencing = jget_bool(c, "spec.pauseFencing", false),
         .lab = p->c->node->opts.lab,
-        .watchdog_fallback = false,
+        .watchdog_fallback = true, /* the store checks that the host was guarded */
         .startup_grace_ms = p->timing.startup_grace_ms,
         .max_per_window = (uint32_t)jget_int(c, "spec.fencing.maxPerWindow", 2),
         .max_per_host = (uint32_t)jget_int(c, "spec.fencing.maxPerHost", 2),
