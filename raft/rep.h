@@ -123,10 +123,16 @@ bool rep_lead_ready(const struct rep *r);
 size_t rep_peers(const struct rep *r, struct rep_peer_info *dst, size_t max); /* all members */
 
 /* Propose one command; the request is the caller's until the callback.  On a follower the command
- * is forwarded and the callback waits until the local state has applied it too. ERR_NO_QUORUM,
- * ERR_NOT_LEADER, ERR_LIMIT   it did not happen ERR_UNKNOWN_OUTCOME                        it may
- * have, or may still: repeat under the same session On success `result` is what the state machine
- * answered (valid during the call), `index` its entry. */
+ * is forwarded and the callback waits until the local state has applied it too.
+ *
+ * Errors:
+ *   ERR_NO_QUORUM, ERR_NOT_LEADER, ERR_LIMIT, ERR_TOO_LARGE
+ *       it did not happen and will not
+ *   ERR_UNKNOWN_OUTCOME
+ *       it may have happened, or may still: repeat under the same session
+ *
+ * On success `result` is what the state machine answered (valid during the call), `index` its
+ * entry.  A command has at most 2 MiB. */
 struct rep_req {
     void *data;
     void *priv[8];
@@ -143,7 +149,14 @@ typedef void rep_read_cb(struct rep_req *req, const struct err *err);
 void rep_read(struct rep *r, struct rep_req *req, uint64_t timeout_ms, rep_read_cb *cb);
 
 /* A call to one peer (id 0: the present leader; to itself it is delivered through on_call too).
- * kinds 1..99 are free for the caller. */
+ * kinds 1..99 are free for the caller.  A call or an answer has at most 4 MiB.
+ *
+ * Errors:
+ *   ERR_UNREACHABLE, ERR_NO_QUORUM (no leader is known), ERR_TOO_LARGE
+ *       it was not sent
+ *   ERR_UNKNOWN_OUTCOME
+ *       no answer in time, or the link broke
+ *   others are what the peer answered */
 typedef void rep_call_cb(struct rep_req *req, const struct err *err, const uint8_t *data,
                          size_t len);
 void rep_call(struct rep *r, uint64_t to, uint16_t kind, const void *data, size_t len,

@@ -12,7 +12,9 @@
  * restored) would break what Raft rests on.  So the leader notes for each voter the highest (term,
  * index) that it acknowledged, tells all peers, and everybody keeps the table in the log, not later
  * than ACKS_EVERY_MS.  On a new link both sides say where they are before anything else; whoever is
- * below its line in the other's table is not listened to, is told so, and ends itself.
+ * below its line in the other's table is not listened to and is told so.  It ends itself, unless it
+ * has got further in the meantime (its first word may have been long on its way): then it says
+ * where it is now.
  *
  *   STATE  term u64, last index u64
  *   ACKS   count u32, count times { id u64, term u64, index u64 }
@@ -127,16 +129,16 @@ static void acks_state(struct rep *r, uint64_t from, uint64_t term, uint64_t ind
         return;
     }
     p->below = a != NULL && ack_less(term, index, a->term, a->index);
-    if (p->below) {
-        lg_err(
-            "raft",
+    if (!p->below) {
+        return;
+    }
+    lg_warn("raft",
             "peer=%s id=%" PRIu64 " term=%" PRIu64 " index=%" PRIu64 " had_term=%" PRIu64
             " had_index=%" PRIu64
-            " msg=\"a voter came back with less than it had acknowledged; it is refused and must "
-            "join again under a new id\"",
+            " msg=\"a voter says that it has less than it had acknowledged; not listened to until "
+            "it has not\"",
             p->info.name, from, term, index, a->term, a->index);
-        acks_pair(r, from, FRAME_BELOW, a->term, a->index);
-    }
+    acks_pair(r, from, FRAME_BELOW, a->term, a->index);
 }
 
 static void acks_below(struct rep *r, uint64_t from, uint64_t term, uint64_t index)

@@ -46,7 +46,7 @@ struct rep_peer {
     uint64_t next;        /* next entry to send, 0: not streaming */
     uint64_t sent_commit; /* highest commit index it was told */
     bool broken;          /* what it needs is not in the log any more */
-    unsigned below;       /* > 0: it has lost what it acknowledged, and is not listened to */
+    bool below;           /* says that it has less than it acknowledged: not listened to */
     uint64_t last_append_ms;
     struct {
         uint64_t last;

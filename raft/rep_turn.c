@@ -331,7 +331,7 @@ void rep_link_up(struct rep *r, uint64_t id)
     }
     if (p != NULL) {
         p->up = true;
-        p->below = 0;
+        p->below = false;
         p->info.last_contact_ms = rep_now(r);
         rep_pump_reset(p);
     }
@@ -402,7 +402,7 @@ void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data,
         return;
     }
     if (p != NULL) {
-        if (p->below > 0 && kind != FRAME_STATE && kind != FRAME_BELOW) {
+        if (p->below && kind != FRAME_STATE && kind != FRAME_BELOW) {
             return;
         }
         p->info.last_contact_ms = rep_now(r);
