@@ -17,14 +17,6 @@
 
 #include "base/obj.h"
 
-struct store_snap {
-    struct store *store;
-    struct kvnode *root;
-    struct snap_head head;
-    struct hist hist; /* own list of the chunks */
-    struct buf sessions;
-};
-
 struct store_snap *store_snap_begin(struct store *s)
 {
     struct store_snap *p = OBJ_NEW(struct store_snap);
@@ -51,6 +43,8 @@ struct store_snap *store_snap_begin(struct store *s)
         .n_events = s->hist.end - s->hist.first,
         .sessions_len = p->sessions.len,
     };
+    p->next = s->snaps;
+    s->snaps = p;
     s->pins++;
     return p;
 }
@@ -58,13 +52,21 @@ struct store_snap *store_snap_begin(struct store *s)
 void store_snap_end(struct store_snap *p)
 {
     struct store *s = p->store;
+    struct store_snap **at = &s->snaps;
 
+    while (*at != p) {
+        at = &(*at)->next;
+    }
+    *at = p->next;
     CHECK(s->pins > 0);
     s->pins--;
     kvtrash_unpin(&s->trash, p->root);
     free(p->hist.chunks);
     buf_done(&p->sessions);
     free(p);
+    if (s->orphan && s->pins == 0) {
+        store_free(s);
+    }
 }
 
 /* --- writing -----------------------------------------------------------------------------------

@@ -16,6 +16,15 @@ struct snap_head {
     uint64_t hash, live, n_events, sessions_len;
 };
 
+struct store_snap {
+    struct store *store;
+    struct store_snap *next;
+    struct kvnode *root;
+    struct snap_head head;
+    struct hist hist; /* own list of the chunks */
+    struct buf sessions;
+};
+
 #define SNAP_HEAD_NUMBERS 16U
 uint64_t snap_head_get(const struct snap_head *h, size_t i); /* in the order of the format */
 void snap_head_set(struct snap_head *h, size_t i, uint64_t v);

@@ -366,29 +366,41 @@ static int read_all(struct store *t, struct snap_in *in)
 /* --- the store ---------------------------------------------------------------------------------
  */
 
+/* Exchange what the two stores are; watches stay with the store that callers know, snapshots with
+ * the state that they pin. */
+static void exchange(struct store *s, struct store *t)
+{
+    struct watch_index *watches = s->watches;
+    struct store swap = *s;
+
+    *s = *t;
+    *t = swap;
+    t->watches = s->watches;
+    s->watches = watches;
+    for (struct store_snap *p = t->snaps; p != NULL; p = p->next) {
+        p->store = t;
+    }
+}
+
 int store_restore(struct store *s, int (*get)(void *ctx, void *data, size_t len, struct err *err),
                   void *ctx, struct err *err)
 {
     struct snap_in in = { .get = get, .ctx = ctx, .err = err };
     struct store *t = store_new(NULL);
-    struct watch_index *watches;
-    struct store swap;
     int rc;
 
     OBJ_CHECK(s, STORE_MAGIC);
-    CHECK(s->pins == 0); /* a snapshot of what is being replaced: end it first */
     in.block = mem_alloc(SNAP_BLOCK);
     rc = read_all(t, &in);
+    free(in.block);
     if (rc == 0) {
-        swap = *s;
-        *s = *t;
-        *t = swap;
-        watches = s->watches; /* watches stay with the store that callers know */
-        s->watches = t->watches;
-        t->watches = watches;
+        exchange(s, t);
         watch_break_all(s);
     }
-    free(in.block);
-    store_free(t);
+    if (t->pins > 0) {
+        t->orphan = true; /* until the last snapshot of it has ended */
+    } else {
+        store_free(t);
+    }
     return rc;
 }

@@ -33,7 +33,10 @@ struct store_limits {
     size_t quota_bytes;   /* live keys and values; 0: 2 GiB; beyond it only deletes are taken */
 };
 
-struct store *store_new(const struct store_limits *limits); /* NULL: defaults */
+/* The limits are part of the state (they decide what is refused and when history is trimmed): they
+ * must be equal on all replicas, and a restored store has those of the snapshot.  NULL: defaults.
+ */
+struct store *store_new(const struct store_limits *limits);
 void store_free(struct store *s);
 
 /* Apply one committed command: decodes, checks, changes, and appends the encoded answer to
@@ -122,7 +125,8 @@ int store_snap_write(struct store_snap *snap,
                      int (*put)(void *ctx, const void *data, size_t len, struct err *err),
                      void *ctx, struct err *err) ERR_USED;
 void store_snap_end(struct store_snap *snap); /* the store's thread */
-/* Replace everything; on failure the store is unchanged.  Existing watches get ERR_COMPACTED. */
+/* Replace everything, the limits included; on failure the store is unchanged.  Existing watches get
+ * ERR_COMPACTED.  A snapshot that is being written goes on with what it pinned. */
 int store_restore(struct store *s, int (*get)(void *ctx, void *data, size_t len, struct err *err),
                   void *ctx, struct err *err) ERR_USED;
 

@@ -110,6 +110,8 @@ struct store {
 
     uint32_t sub;  /* events of the command that is being applied: they belong to rev + 1 */
     uint32_t pins; /* snapshots being written */
+    struct store_snap *snaps; /* which ones */
+    bool orphan;              /* replaced by a restore, and kept only for its snapshots */
 };
 
 /* --- kv.c --- */

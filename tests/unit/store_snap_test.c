@@ -399,6 +399,48 @@ static void a_full_disk_is_reported(void **state)
     buf_done(&t.b);
 }
 
+/* A leader's snapshot arrives while the own one is being written. */
+static void restoring_while_pinned(void **state)
+{
+    struct store *other = store_new(NULL);
+    struct tape from_leader = { 0 };
+    struct writer w[2] = { 0 };
+    uint64_t hash[2];
+    pthread_t thread;
+    struct prng p;
+
+    (void)state;
+    prng_init(&p, 5);
+    small_store();
+    for (int i = 0; i < 300; i++) {
+        step(&p, &fx.s, 1);
+    }
+    snapshot(fx.s, &from_leader);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 200; i++) {
+            step(&p, &fx.s, 1);
+        }
+        hash[k] = store_hash(fx.s);
+        w[k].snap = store_snap_begin(fx.s);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, write_it, &w[0]), 0);
+    restore(fx.s, &from_leader);
+    for (int i = 0; i < 200; i++) {
+        step(&p, &fx.s, 1);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    store_snap_end(w[0].snap);
+    (void)write_it(&w[1]);
+    store_snap_end(w[1].snap);
+    for (int k = 0; k < 2; k++) {
+        restore(other, &w[k].tape);
+        assert_int_equal(store_hash(other), hash[k]);
+        buf_done(&w[k].tape.b);
+    }
+    store_free(other);
+    buf_done(&from_leader.b);
+}
+
 /* --- sizes -------------------------------------------------------------------------------------
  */
 
@@ -479,6 +521,7 @@ int main(void)
         FX_CLUSTER_TEST(damage_is_noticed),
         FX_CLUSTER_TEST(forgeries_are_noticed_or_consistent),
         FX_CLUSTER_TEST(a_full_disk_is_reported),
+        FX_CLUSTER_TEST(restoring_while_pinned),
         FX_TEST(an_empty_store),
         FX_TEST(values_larger_than_a_block),
         FX_CLUSTER_TEST(watches_must_list_again),
