@@ -368,8 +368,10 @@ static void fault(void)
         heal();
         break;
     case 7:
-        n->paused = true;
-        n->paused_until = w.now + 10 + world_rand(&w, 2000);
+        if (n->paused_until <= w.now) { /* a longer one would mix up the order of what waits */
+            n->paused = true;
+            n->paused_until = w.now + 10 + world_rand(&w, 2000);
+        }
         break;
     case 8:
         if (a != b) {
