@@ -104,7 +104,7 @@ struct kv_event {
 /* Watch [key, end) (end NULL: prefix) from start_rev on (0: from now).  A watch is only a cursor
  * into the history ring: events are pulled, and `wake` says (once, after an applied command that
  * may match, until the next pull that runs dry) that there is something to pull.  wake must not
- * call back. */
+ * call back.  With a start_rev in the past, pull once right away. */
 struct store_watch *store_watch_new(struct store *s, const void *key, size_t klen, const void *end,
                                     size_t elen, uint64_t start_rev, void (*wake)(void *ctx),
                                     void *ctx);
