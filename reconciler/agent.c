@@ -150,7 +150,10 @@ static void on_renew_change(void *ctx)
 {
     struct agent *a = ctx;
 
-    (void)uv_async_send(&a->async);
+    /* It may come before the handle is there; then agent_start looks once itself. */
+    if (__atomic_load_n(&a->async_ready, __ATOMIC_ACQUIRE)) {
+        (void)uv_async_send(&a->async);
+    }
 }
 
 static void on_tick(uv_timer_t *t)
@@ -235,6 +238,8 @@ static void init_handles(struct agent *a)
     init_timer(a, &a->tick);
     CHECK(uv_async_init(a->loop, &a->async, on_async) == 0);
     a->async.data = a;
+    __atomic_store_n(&a->async_ready, true, __ATOMIC_RELEASE);
+    (void)uv_async_send(&a->async);
 }
 
 static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct drv *drv)
@@ -321,6 +326,7 @@ static void part_closed(struct agent *a)
     }
     vmx_free(a->vmx);
     agent_watch_stop(a);
+    agent_locks_done(a);
     free_agent(a);
     if (on_stopped != NULL) {
         on_stopped(ctx);

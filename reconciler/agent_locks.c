@@ -102,8 +102,14 @@ static void env_forget(void *ctx, const char *vm)
 /* --- calls -------------------------------------------------------------------------------------
  */
 
-struct lock_call {
+struct read_one {
+    struct agent_call *c;
+    size_t index;
+};
+
+struct agent_call {
     struct agent *a;
+    struct agent_call *next, **link; /* in a->calls */
     vmx_acquired_cb *acquired;
     vmx_released_cb *released;
     vmx_read_cb *read;
@@ -111,10 +117,50 @@ struct lock_call {
     /* reading */
     struct vmx_lock_info *infos;
     char **names, **hosts;
+    struct read_one *reads;
     size_t n, open;
     bool failed;
     struct err err;
 };
+
+static struct agent_call *call_new(struct agent *a, void *data)
+{
+    struct agent_call *c = OBJ_NEW(struct agent_call);
+
+    c->a = a;
+    c->data = data;
+    c->next = a->calls;
+    c->link = &a->calls;
+    if (c->next != NULL) {
+        c->next->link = &c->next;
+    }
+    a->calls = c;
+    return c;
+}
+
+static void call_free(struct agent_call *c)
+{
+    *c->link = c->next;
+    if (c->next != NULL) {
+        c->next->link = c->link;
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        free(c->names[i]);
+        free(c->hosts[i]);
+    }
+    free(c->names);
+    free(c->hosts);
+    free(c->infos);
+    free(c->reads);
+    free(c);
+}
+
+void agent_locks_done(struct agent *a)
+{
+    while (a->calls != NULL) {
+        call_free(a->calls);
+    }
+}
 
 /* Whatever leaves open whether the command was applied is unknown; only a definite refusal is not.
  */
@@ -132,7 +178,7 @@ static const struct err *outcome(const struct err *err, struct err *copy)
 
 static void on_acquired(void *data, const struct err *err, json_t *j)
 {
-    struct lock_call *c = data;
+    struct agent_call *c = data;
     const json_t *tokens = jget(j, "tokens");
     uint64_t values[256]; /* CMD_MAX_LOCKS */
     struct err copy;
@@ -143,19 +189,17 @@ static void on_acquired(void *data, const struct err *err, json_t *j)
     }
     c->acquired(c->data, outcome(err, &copy), values, n < ARRAY_LEN(values) ? n : 0);
     agent_wake(c->a);
-    free(c);
+    call_free(c);
 }
 
 static void env_acquire(void *ctx, const struct vmx_lock_ref *refs, size_t n, const char *reason,
                         vmx_acquired_cb *cb, void *data)
 {
-    struct lock_call *c = OBJ_NEW(struct lock_call);
+    struct agent_call *c = call_new(ctx, data);
     json_t *locks = json_array();
     json_t *body;
 
-    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
     c->acquired = cb;
-    c->data = data;
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(
             locks, json_pack("{s:s, s:s}", "lock", refs[i].lock, "uid", refs[i].uid));
@@ -169,25 +213,23 @@ static void env_acquire(void *ctx, const struct vmx_lock_ref *refs, size_t n, co
 
 static void on_released(void *data, const struct err *err, json_t *j)
 {
-    struct lock_call *c = data;
+    struct agent_call *c = data;
     struct err copy;
 
     (void)j;
     c->released(c->data, outcome(err, &copy));
     agent_wake(c->a);
-    free(c);
+    call_free(c);
 }
 
 static void env_release(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_released_cb *cb,
                         void *data)
 {
-    struct lock_call *c = OBJ_NEW(struct lock_call);
+    struct agent_call *c = call_new(ctx, data);
     json_t *locks = json_array();
     json_t *body;
 
-    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
     c->released = cb;
-    c->data = data;
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(locks, json_pack("{s:s, s:I}", "lock", refs[i].lock, "token",
                                                      (json_int_t)refs[i].token));
@@ -254,32 +296,20 @@ void agent_locks_tick(struct agent *a, uint64_t now)
     free(query);
 }
 
-struct read_one {
-    struct lock_call *c;
-    size_t index;
-};
-
-static void read_end(struct lock_call *c)
+static void read_end(struct agent_call *c)
 {
     if (--c->open > 0) {
         return;
     }
     c->read(c->data, c->failed ? &c->err : NULL, c->infos, c->failed ? 0 : c->n);
     agent_wake(c->a);
-    for (size_t i = 0; i < c->n; i++) {
-        free(c->names[i]);
-        free(c->hosts[i]);
-    }
-    free(c->names);
-    free(c->hosts);
-    free(c->infos);
-    free(c);
+    call_free(c);
 }
 
 static void on_read(void *data, const struct err *err, json_t *j)
 {
     struct read_one *r = data;
-    struct lock_call *c = r->c;
+    struct agent_call *c = r->c;
     struct vmx_lock_info *info = &c->infos[r->index];
 
     if (err != NULL && err->code != ERR_NOT_FOUND) {
@@ -291,25 +321,23 @@ static void on_read(void *data, const struct err *err, json_t *j)
         info->host = c->hosts[r->index];
     }
     info->lock = c->names[r->index];
-    free(r);
     read_end(c);
 }
 
 static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_read_cb *cb,
                      void *data)
 {
-    struct lock_call *c = OBJ_NEW(struct lock_call);
+    struct agent_call *c = call_new(ctx, data);
 
-    OBJ_FROM(c->a, ctx, AGENT_MAGIC);
     c->read = cb;
-    c->data = data;
     c->n = n;
     c->open = n;
     c->infos = mem_alloc(n * sizeof(*c->infos));
     c->names = mem_alloc(n * sizeof(*c->names));
     c->hosts = mem_alloc(n * sizeof(*c->hosts));
-    for (size_t i = 0; i < n; i++) {
-        struct read_one *r = OBJ_NEW(struct read_one);
+    c->reads = mem_alloc(n * sizeof(*c->reads));
+    for (size_t i = 0; i < n && !c->a->stopping; i++) {
+        struct read_one *r = &c->reads[i];
         char *object = mem_strdup(refs[i].lock);
         char *slash = strchr(object, '/');
 

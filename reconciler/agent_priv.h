@@ -106,7 +106,9 @@ struct agent {
     uint64_t lost_read_ms;
     /* execution */
     uv_timer_t run_timer;
-    uv_async_t async; /* the renewer changed something */
+    uv_async_t async;         /* the renewer changed something */
+    bool async_ready;         /* atomic */
+    struct agent_call *calls; /* of locks, under way */
     bool in_run;
     /* guard */
     enum agent_guard guard;
@@ -186,6 +188,7 @@ void agent_env(void *ctx, struct vm_env *ret);
 bool agent_freeze(const struct agent *a);
 int agent_read_all_locks(struct agent *a);
 void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only);
+void agent_locks_done(struct agent *a); /* frees calls that will not be answered any more */
 void agent_locks_tick(struct agent *a, uint64_t now); /* now and then, those that we hold */
 
 /* agent_guard.c */

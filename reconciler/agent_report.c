@@ -61,6 +61,10 @@ struct http_call *agent_post(struct agent *a, const char *op, json_t *body, bool
     struct http_call *call;
 
     CHECK(body != NULL);
+    if (a->stopping) { /* a driver's last job led here; nobody waits for the answer */
+        json_decref(body);
+        return NULL;
+    }
     call = api_start(a->api, &o, cb, data);
     json_decref(body);
     return call;
