@@ -89,6 +89,21 @@ void guard_forget_leader(struct guard *g)
     }
 }
 
+/* Rule 22: a candidate that won the pre-vote but not the vote asks for the pre-vote again; the core
+ * would raise its term with every time-out from then on, and depose the leader when it is heard. */
+static void guard_ask_again(struct guard *g)
+{
+    struct raft *r = g->raft;
+
+    if (r->state == RAFT_CANDIDATE && r->pre_vote && !r->candidate_state.in_pre_vote &&
+        r->io->time(r->io) - r->election_timer_start >=
+            r->candidate_state.randomized_election_timeout) {
+        r->candidate_state.in_pre_vote = true;
+        r->candidate_state.disrupt_leader = false;
+        g->stats.elections_asked_again++;
+    }
+}
+
 static void guard_tick(struct raft_io *io)
 {
     struct guard *g = guard_of(io);
@@ -104,6 +119,7 @@ static void guard_tick(struct raft_io *io)
         g->stats.timeouts_held++;
     }
     guard_forget_leader(g);
+    guard_ask_again(g);
     g->core_tick(io);
     guard_after(g);
 }

@@ -36,16 +36,17 @@ struct guard_hooks {
 };
 
 struct guard_stats {
-    uint64_t acks_delayed;      /* rule 1 */
-    uint64_t acks_clamped;      /* rule 2 */
-    uint64_t acks_muted;        /* rule 3 */
-    uint64_t timeouts_held;     /* rule 4 */
-    uint64_t rollbacks;         /* rule 8 */
-    uint64_t conflicts_put_off; /* rule 10 */
-    uint64_t commits_clamped;   /* rule 17 */
-    uint64_t votes_refused;     /* rule 18 */
-    uint64_t confs_settled;     /* rule 19 */
-    uint64_t compacted_skipped; /* rule 20 */
+    uint64_t acks_delayed;          /* rule 1 */
+    uint64_t acks_clamped;          /* rule 2 */
+    uint64_t acks_muted;            /* rule 3 */
+    uint64_t timeouts_held;         /* rule 4 */
+    uint64_t rollbacks;             /* rule 8 */
+    uint64_t conflicts_put_off;     /* rule 10 */
+    uint64_t commits_clamped;       /* rule 17 */
+    uint64_t votes_refused;         /* rule 18 */
+    uint64_t confs_settled;         /* rule 19 */
+    uint64_t compacted_skipped;     /* rule 20 */
+    uint64_t elections_asked_again; /* rule 22 */
 };
 
 struct guard {

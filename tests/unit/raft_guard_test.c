@@ -733,6 +733,30 @@ static void rule21_votes_outside_its_configuration(void **state)
     assert_int_equal(raft.configuration.servers[1].role, RAFT_STANDBY);
 }
 
+static void rule22_every_election_asks_first(void **state)
+{
+    struct raft_message m = { .type = RAFT_IO_REQUEST_VOTE_RESULT, .server_id = 2 };
+    raft_term term;
+
+    (void)state;
+    start_three(0);
+    raft_set_pre_vote(&raft, true);
+    do_tick(3000);
+    assert_true(raft.candidate_state.in_pre_vote);
+    m.request_vote_result.term = raft.current_term + 1;
+    m.request_vote_result.vote_granted = true;
+    m.request_vote_result.pre_vote = raft_tribool_true;
+    do_recv(&m); /* the pre-vote is won, the vote is not */
+    assert_false(raft.candidate_state.in_pre_vote);
+    term = raft.current_term;
+    for (int i = 0; i < 5; i++) {
+        do_tick(3000);
+        assert_int_equal(raft.state, RAFT_CANDIDATE);
+        assert_true(raft.candidate_state.in_pre_vote);
+    }
+    assert_int_equal(raft.current_term, term);
+}
+
 static void a_silent_leader_is_forgotten(void **state)
 {
     struct raft_message m = { .type = RAFT_IO_REQUEST_VOTE, .server_id = 3 };
@@ -781,6 +805,7 @@ int main(void)
         RULE(rule19_an_installed_snapshot_settles),
         RULE(rule20_probes_below_our_snapshot),
         RULE(rule21_votes_outside_its_configuration),
+        RULE(rule22_every_election_asks_first),
         RULE(a_silent_leader_is_forgotten),
         RULE(two_leaders_in_a_term_end_it),
     };
