@@ -576,6 +576,7 @@ static void carry_out(struct pass *p, const struct decide_item *it)
         break;
     case DECIDE_VETO:
         c.op = CMD_FENCE_VETO;
+        c.safety.life_sign = str_eq(it->reason, "MisWired");
         break;
     case DECIDE_PROOF:
         c.op = CMD_PROOF;

@@ -76,6 +76,51 @@ static void registration_answer(struct rest *r)
     arena_done(&a);
 }
 
+struct newer_boot {
+    struct rep_req req; /* first */
+    struct rest *r;
+    struct err err; /* what the agent is told */
+};
+
+static void newer_boot_told(struct rep_req *req, const struct err *err, const uint8_t *data,
+                            size_t len)
+{
+    struct newer_boot *b = CONTAINER_OF(req, struct newer_boot, req);
+
+    (void)err; /* the agent tries again anyway */
+    (void)data;
+    (void)len;
+    rest_err(b->r, &b->err);
+    free(b);
+}
+
+/* Refused, since the incarnation of the boot before is still Live: the leader shall know that this
+ * host has booted again, so that it does not wait for the rest of that lease and above all does not
+ * cut the power of a host that is back. */
+static void newer_boot_tell(struct rest *r, const struct err *err)
+{
+    struct newer_boot *b = OBJ_NEW(struct newer_boot);
+    struct arena a = { 0 };
+    struct s_cluster c = { 0 };
+    struct err missing;
+    json_t *body;
+    char *text;
+
+    (void)s_cluster_get(r->node->store, &a, &c, &missing);
+    b->r = r;
+    b->err = *err;
+    body = json_pack("{s:s, s:I, s:I, s:s, s:s}", "host", r->name, "incarnation",
+                     (json_int_t)body_u64(r, "expectedIncarnation"), "epoch", (json_int_t)c.epoch,
+                     "newerBoot", jget_str(r->body, "bootID", ""), "hardwareID",
+                     jget_str(r->body, "hardwareID", ""));
+    text = json_dumps(body, JSON_COMPACT);
+    rep_call(r->node->rep, 0, NODE_CALL_LEASE, text, strlen(text), NODE_READ_MS, &b->req,
+             newer_boot_told);
+    free(text);
+    json_decref(body);
+    arena_done(&a);
+}
+
 static void register_done(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct rest *r = data;
@@ -84,7 +129,9 @@ static void register_done(void *data, const struct err *err, const struct cmd_an
     struct s_cluster c;
     struct err e;
 
-    if (err != NULL) {
+    if (err != NULL && err->code == ERR_REFUSED && body_u64(r, "expectedIncarnation") != 0) {
+        newer_boot_tell(r, err);
+    } else if (err != NULL) {
         rest_err(r, err);
     } else if (ans->n_values < 1 || s_inc_get(r->node->store, ans->values[0], &a, &inc, &e) != 0 ||
                s_cluster_get(r->node->store, &a, &c, &e) != 0) {
@@ -402,6 +449,61 @@ static void inventory_done(void *data, const struct err *err, const struct cmd_a
     op_empty(data, err, ans);
 }
 
+static void inventory_add(struct rest *r, struct arena *a, struct cmd_safety *s, const char *plural,
+                          const char *name)
+{
+    struct err err;
+    json_t *obj = object_read(r->node->store, plural, name, &err);
+
+    if (obj != NULL && s->n_locks < CMD_MAX_LOCKS) {
+        s->locks[s->n_locks++] = (struct cmd_lock_ref){
+            .lock = arena_printf(a, "%s/%s", plural, name),
+            .uid = arena_strdup(a, jget_str(obj, "metadata.uid", "")),
+        };
+    }
+    json_decref(obj);
+}
+
+/* The volumes of a machine's writable disks; one that is declared in place is called VM-DISK. */
+static void inventory_volumes(struct rest *r, struct arena *a, struct cmd_safety *s, const char *vm)
+{
+    struct err err;
+    json_t *obj = object_read(r->node->store, "virtualmachines", vm, &err);
+    const json_t *disks = jget(obj, "spec.disks");
+
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const json_t *d = json_array_get(disks, i);
+        const char *volume = jget_str(d, "volume", NULL);
+
+        if (volume == NULL && jget(d, "volumeGroup") != NULL) {
+            volume = arena_printf(a, "%s-%s", vm, jget_str(d, "name", ""));
+        }
+        if (volume != NULL) {
+            inventory_add(r, a, s, "volumes", volume);
+        }
+    }
+    json_decref(obj);
+}
+
+/* After a restore the locks are what the hosts say they hold: everything that runs there. */
+static void inventory_locks(struct rest *r, struct arena *a, struct cmd_safety *s)
+{
+    const json_t *items = json_object_get(r->body, "items");
+
+    s->locks = ARENA_ARRAY(a, struct cmd_lock_ref, CMD_MAX_LOCKS);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *item = json_array_get(items, i);
+        const char *state = jget_str(item, "state", "");
+        const char *name = arena_strdup(a, jget_str(item, "name", ""));
+
+        if (str_eq(jget_str(item, "kind", ""), "VirtualMachine") && !str_eq(state, "Absent") &&
+            !str_eq(state, "Stopped") && !str_eq(state, "Crashed")) {
+            inventory_add(r, a, s, "virtualmachines", name);
+            inventory_volumes(r, a, s, name);
+        }
+    }
+}
+
 static void report_done(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct rest *r = data;
@@ -411,8 +513,13 @@ static void report_done(void *data, const struct err *err, const struct cmd_answ
                          .actor = agent_actor(r),
                          .epoch = body_u64(r, "epoch") };
 
+        struct arena a = { 0 };
+
         c.safety.incarnation = body_u64(r, "incarnation");
+        c.safety.complete = true;
+        inventory_locks(r, &a, &c.safety);
         node_submit(r->node, &c, true, inventory_done, r);
+        arena_done(&a);
         return;
     }
     op_empty(r, err, ans);
