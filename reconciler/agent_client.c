@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -6,12 +7,16 @@
 #include "base/str.h"
 #include "reconciler/agent_priv.h"
 
-/* Watches and calls go where the renewals get their answers.
+/* Watches and calls through another host go where the renewals get their answers.
  *
  * A host that lost its power says nothing on its connections, and a quiet watch looks the same as a
- * dead one for many seconds; but renewals show within two heartbeats that a picketd is gone.  So
- * when the renewer moves on, a new client is made that begins with the renewer's endpoint, and all
- * watches list again there.  The old client stays until every call on it must have ended. */
+ * dead one for seconds; but renewals show within two heartbeats that a picketd is gone.  So when
+ * the renewer moves on, a new client is made that begins with the renewer's endpoint, and all
+ * watches list again there.  The old client stays until every call on it must have ended.
+ *
+ * The picketd of our own host is left only by its own doing: it dies with us or breaks its
+ * connections, and when renewals hang there it is for want of a leader, which is no better
+ * elsewhere and no reason for every host to list everything again. */
 
 #define RETIRE_MS 20000U /* longer than the timeout of any call */
 
@@ -65,12 +70,21 @@ static bool room(const struct agent *a)
     return false;
 }
 
+static bool own(const struct agent *a, const char *endpoint)
+{
+    size_t n = strlen(a->name);
+
+    return str_starts(endpoint, "unix:") || str_starts(endpoint, "127.") ||
+           (strncmp(endpoint, a->name, n) == 0 && endpoint[n] == ':');
+}
+
 void agent_client_follow(struct agent *a, const char *endpoint)
 {
     struct api_client *old = a->api;
     struct err err;
 
-    if (endpoint[0] == '\0' || str_eq(endpoint, a->api_endpoint) || !room(a)) {
+    if (endpoint[0] == '\0' || str_eq(endpoint, a->api_endpoint) || own(a, a->api_endpoint) ||
+        !room(a)) {
         return;
     }
     lg_info("agent", "endpoint=%s was=%s msg=\"watching through another picketd\"", endpoint,
