@@ -239,6 +239,16 @@ static struct ctl_host_memory *host_memory(struct pass *p, const char *name)
     return m;
 }
 
+/* A newer boot of the same machine asks to register, and the boot before has been silent for so
+ * long that its agent would be stopping its guests if there still were one. */
+static bool rebooted(const struct pass *p, const struct lease_info *l)
+{
+    uint64_t heard = l->last_ms > p->c->since_ms ? l->last_ms : p->c->since_ms;
+
+    return l->newer_boot_ms != 0 && p->now_ms < l->newer_boot_ms + 2 * p->timing.lease_ms &&
+           p->now_ms >= heard + p->timing.stop_begin_ms;
+}
+
 static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
 {
     struct ctl_host_memory *m = host_memory(p, name);
@@ -254,6 +264,10 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
         h->asked_ms = l.asked_ms;
         h->life_ms = l.last_ms;
         h->links_up = l.until_ms > p->now_ms ? h->links : 0;
+        h->rebooted = rebooted(p, &l);
+        if (l.newer_boot_ms != 0 && !h->rebooted) {
+            pass_recheck(p, p->now_ms + p->timing.heartbeat_ms);
+        }
     }
     if (h->state == DECIDE_INC_LIVE && h->lease_until_ms > p->now_ms) {
         m->suspect_ms = 0;
@@ -487,7 +501,15 @@ static void candidate_facts(struct facts *fa)
     fa->f.n_candidates = count;
 }
 
-static void policy_facts(const struct pass *p, struct decide_policy *ret)
+/* "More than half of all hosts"; of two hosts one has to be enough. */
+static uint32_t healthy_needed(const struct pass *p, size_t hosts)
+{
+    uint32_t most = hosts <= 2 ? 1 : (uint32_t)(hosts / 2 + 1);
+
+    return (uint32_t)jget_int(p->cluster, "spec.fencing.minHealthy", most);
+}
+
+static void policy_facts(const struct pass *p, size_t hosts, struct decide_policy *ret)
 {
     const json_t *c = p->cluster;
 
@@ -501,7 +523,7 @@ static void policy_facts(const struct pass *p, struct decide_policy *ret)
         .max_per_host = (uint32_t)jget_int(c, "spec.fencing.maxPerHost", 2),
         .window_ms = jget_duration(c, "spec.fencing.window", 600000),
         .max_in_flight = 1,
-        .min_healthy = (uint32_t)jget_int(c, "spec.fencing.minHealthy", 0),
+        .min_healthy = healthy_needed(p, hosts),
         .priority_delay_ms = 0,
     };
 }
@@ -622,7 +644,7 @@ void ctl_fence_pass(struct pass *p)
     }
     history_facts(fa, hosts, n);
     candidate_facts(fa);
-    policy_facts(p, &fa->f.policy);
+    policy_facts(p, n, &fa->f.policy);
     fa->f.now_ms = p->now_ms;
     fa->f.quorate = true; /* a pass runs on a leader whose barrier has been applied */
     fa->f.leader_since_ms = p->c->since_ms;

@@ -267,6 +267,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
         *l = (struct lease_info){ .incarnation = r->incarnation };
     }
     l->last_ms = now;
+    l->newer_boot_ms = 0; /* the boot that was thought to be over still talks to us */
     if (inc->state != INC_LIVE || l->lost_proposed) {
         bool first = l->asked_ms == 0;
 
@@ -278,6 +279,25 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
     }
     lease_extend(t, l, now, inc->loosest.lease_ms);
     l->has_terms = terms_from_json(json_object_get(body, "terms"), &l->terms, &err) == 0;
+}
+
+/* The agent of a newer boot was refused, since the incarnation of the boot before is still Live. */
+static void newer_boot(struct lease_table *t, const struct renewal *r, const json_t *body,
+                       const struct s_inc *inc)
+{
+    struct lease_info *l = lease_entry(t, r->host);
+    bool first = l->newer_boot_ms == 0;
+
+    if (l->incarnation != r->incarnation || str_eq(inc->boot_id, jget_str(body, "newerBoot", "")) ||
+        !str_eq(inc->hardware_id, jget_str(body, "hardwareID", ""))) {
+        return; /* nothing is known of that incarnation, or the claim is not of the same machine */
+    }
+    l->newer_boot_ms = clock_now_ms();
+    if (first) {
+        lg_info("lease", "host=%s incarnation=%llu msg=\"a newer boot asks to register\"", r->host,
+                (unsigned long long)r->incarnation);
+        controller_wake(t->node->ctl);
+    }
 }
 
 void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id)
@@ -298,6 +318,10 @@ void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, ui
     }
     if (rc != 0) {
         rep_reply(t->node->rep, call_id, &err, NULL, 0);
+        free(r);
+    } else if (json_object_get(body, "newerBoot") != NULL) {
+        newer_boot(t, r, body, &inc);
+        rep_reply(t->node->rep, call_id, NULL, "{}", 2);
         free(r);
     } else {
         renewal_receive(t, r, body, &inc);

@@ -13,10 +13,12 @@
 
 struct lease_info {
     uint64_t incarnation;
-    uint64_t until_ms; /* clock_now_ms; 0: no lease under this leader */
-    uint64_t last_ms;  /* newest receipt, 0: none under this leader */
-    uint64_t asked_ms; /* a renewal arrived after the loss was proposed */
-    uint64_t links;    /* bit per link over which renewals came lately */
+    uint64_t until_ms;      /* clock_now_ms; 0: no lease under this leader */
+    uint64_t last_ms;       /* newest receipt, 0: none under this leader */
+    uint64_t asked_ms;      /* a renewal arrived after the loss was proposed */
+    uint64_t newer_boot_ms; /* a newer boot of the same machine asked to register, 0: no, or this
+                               incarnation renewed since */
+    uint64_t links;         /* bit per link over which renewals came lately */
     bool lost_proposed;
     struct terms terms; /* as stated by the agent at the last renewal */
     bool has_terms;
@@ -26,7 +28,8 @@ struct lease_table *lease_table_new(struct node *n);
 /* This node leads: every Live incarnation gets one full lease. */
 void lease_table_start(struct lease_table *t, uint64_t term);
 void lease_table_stop(struct lease_table *t);
-/* A relayed renewal (NODE_CALL_LEASE); answers through rep_reply. */
+/* A relayed renewal (NODE_CALL_LEASE), or with "newerBoot" in its body the word of a host that has
+ * booted again; answers through rep_reply. */
 void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);
 /* Leader: a Live incarnation that the table has never heard of (it has just registered) gets a full
  * lease. */
