@@ -187,7 +187,7 @@ static int register_conflict(struct ap *x, struct s_host *h, const struct s_inc 
     return err_set(
         x->err, ERR_REFUSED,
         "IdentityConflict: %s; find out which machine is %s, switch the other one off, then "
-        "`picket host clear-conflict %s`",
+        "`picket clear-conflict %s`",
         h->conflict, r->host, r->host);
 }
 

@@ -640,6 +640,15 @@ static void confirm_go(struct rest *r)
              confirm_checked);
 }
 
+static void conflict_go(struct rest *r)
+{
+    struct cmd c = { .op = CMD_CONFLICT_CLEAR, .actor = auth_actor(&r->req->peer) };
+
+    c.safety.host = r->name;
+    c.safety.reason = jget_str(r->body, "reason", "cleared by an operator");
+    node_submit(r->node, &c, true, op_empty, r);
+}
+
 /* --- routing -----------------------------------------------------------------------------------
  */
 
@@ -659,6 +668,7 @@ static const struct host_op {
     { "report", "POST", true, true, report_go },
     { "fence", "POST", false, true, fence_go },
     { "confirm-off", "POST", false, false, confirm_go },
+    { "clear-conflict", "POST", false, false, conflict_go },
 };
 
 void rest_host_op(struct rest *r)
