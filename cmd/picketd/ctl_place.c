@@ -9,10 +9,13 @@
 #include "base/str.h"
 #include "reconciler/place.h"
 
+#define SETTLE_MS 3000U
+
 struct vm_places {
     struct pass *p;
     struct place_input in;
     struct place_plan plan;
+    bool settling;
     struct place_host *hosts;
     struct place_vm *vms;
     const struct ctl_obj **host_objs;
@@ -400,6 +403,26 @@ static void rejects_of(struct vm_places *s, uint32_t vm, struct vm_place *out)
     out->n_rejected = r->n_rejects;
 }
 
+/* A host that has just registered tells its capacity in a moment: placing everything on the one
+ * that was first would be hard to take back. */
+static bool settling(struct pass *p)
+{
+    const struct kind *k = kind_find("Host");
+    const struct ctl_obj *o;
+
+    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        const struct s_inc *inc = pass_inc(p, o->name);
+
+        if (inc != NULL && inc->state == INC_LIVE &&
+            jget(o->json, "status.capacity.memory") == NULL &&
+            p->wall_ms < inc->state_wall_ms + SETTLE_MS) {
+            pass_recheck(p, p->now_ms + 100);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void result_of(struct vm_places *s, uint32_t vm)
 {
     const struct place_result *r = &s->plan.vms[vm];
@@ -420,6 +443,11 @@ static void result_of(struct vm_places *s, uint32_t vm)
     *out = (struct vm_place){ .host = host == PLACE_NONE ? "" : s->hosts[host].name,
                               .reason = place_reason_name(r->reason),
                               .message = r->message };
+    if (s->settling && s->vms[vm].current == PLACE_NONE && host != PLACE_NONE) {
+        out->host = "";
+        out->reason = "Settling";
+        out->message = "hosts that have just registered are still telling their capacity";
+    }
     rejects_of(s, vm, out);
 }
 
@@ -451,6 +479,7 @@ struct vm_places *ctl_place(struct pass *p)
 {
     struct vm_places *s = facts_make(p);
 
+    s->settling = settling(p);
     place_decide(&s->in, &p->a, &s->plan);
     for (uint32_t i = 0; i < s->in.n_vms; i++) {
         result_of(s, i);
