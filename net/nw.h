@@ -210,6 +210,7 @@ struct nw_owned {
     size_t n_members;
     struct nw_owned_addr addrs[NW_ADDRESSES]; /* added by us */
     size_t n_addrs;
+    struct nw_ip gateway; /* set by us; family 0: none */
 };
 
 struct nw_record {
