@@ -214,7 +214,8 @@ static void lease_runs_out(void **state)
     world_done(&w);
 }
 
-/* The start hangs while the lease runs out: it is aborted, and whatever came of it is ended. */
+/* The start hangs while the lease runs out: it is aborted at once, so that whatever came of it can
+ * be ended in time. */
 static void hanging_start_when_lease_ends(void **state)
 {
     struct world w;
@@ -222,12 +223,61 @@ static void hanging_start_when_lease_ends(void **state)
     (void)state;
     world_init(&w, 8);
     put_volume(&w, "v1");
+    run_for(&w, 1000);
     sim_drv_fault(w.hosts[0].drv, DRV_START, SIM_FAULT_HANG, 1);
     put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
-    run_for(&w, 1000);
+    run_for(&w, 400);
+    assert_true(vmx_busy(w.hosts[0].x));
     w.hosts[0].cut = true;
-    run_for(&w, L - 500);
-    assert_false(runs_on(&w, 0, "vm1"));
+    while (w.now < w.hosts[0].half_ms) {
+        step(&w);
+        assert_true(vmx_busy(w.hosts[0].x));
+    }
+    run_for(&w, 50);
+    assert_false(vmx_busy(w.hosts[0].x));
+    run_for(&w, L / 2);
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm1"), 0);
+    world_done(&w);
+}
+
+static size_t active_here(struct world *w)
+{
+    return (size_t)sim_drv_active(w->hosts[0].drv, "vg", "v1") +
+           (size_t)sim_drv_active(w->hosts[0].drv, "vg", "v2");
+}
+
+/* Every step asks for the lease again: it may be lost between two steps of one plan. */
+static void lease_is_asked_before_each_step(void **state)
+{
+    struct world w;
+    struct host *h = &w.hosts[0];
+    json_t *o;
+
+    (void)state;
+    world_init(&w, 14);
+    put_volume(&w, "v1");
+    put_volume(&w, "v2");
+    sim_san_add(w.san, "vg", "v1");
+    sim_san_add(w.san, "vg", "v2");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node2" });
+    o = json_deep_copy(object(h, "virtualmachines", "vm1"));
+    (void)json_array_append_new(json_object_get(json_object_get(o, "spec"), "disks"),
+                                json_pack("{s:s, s:s}", "name", "data", "volume", "v2"));
+    (void)json_object_set_new(json_object_get(o, "status"), "assignedHost", json_string("node1"));
+    put(&w, "virtualmachines", "vm1", o);
+    /* Up to the moment at which the first of two activations is under way. */
+    while (strstr(vmx_plan_text(h->x, "vm1"), "activate v2") == NULL) {
+        step(&w);
+    }
+    assert_int_equal(active_here(&w), 0);
+    h->fenced = true; /* LeaseLost has just been answered; the executor has not run since */
+    w.now += 100;
+    sim_drv_run(h->drv);
+    w.now += 100;
+    sim_drv_run(h->drv);
+    assert_int_equal(active_here(&w), 1);
+    h->fenced = false;
+    until(&w, 5000, 0, "vm1");
     world_done(&w);
 }
 
@@ -340,6 +390,7 @@ int main(void)
         cmocka_unit_test(agent_killed_in_reboot),
         cmocka_unit_test(lease_runs_out),
         cmocka_unit_test(hanging_start_when_lease_ends),
+        cmocka_unit_test(lease_is_asked_before_each_step),
         cmocka_unit_test(lost_release_then_wanted_again),
         cmocka_unit_test(hung_job_blocks_nobody_else),
         cmocka_unit_test(one_volume_for_two),
