@@ -43,10 +43,11 @@ struct rep_peer {
     struct rep_peer_info info;
     bool up;
     /* Leader: what was sent to it over the present link in the present term. */
-    uint64_t next;        /* next entry to send, 0: not streaming */
-    uint64_t sent_commit; /* highest commit index it was told */
-    bool broken;          /* what it needs is not in the log any more */
-    bool below;           /* says that it has less than it acknowledged: not listened to */
+    uint64_t next;  /* next entry to send, 0: not streaming */
+    uint64_t acked; /* highest entry it acknowledged */
+    uint64_t knows; /* commit index that it was told and could take */
+    bool broken;    /* what it needs is not in the log any more */
+    bool below;     /* says that it has less than it acknowledged: not listened to */
     uint64_t last_append_ms;
     struct {
         uint64_t last;

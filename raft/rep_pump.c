@@ -18,7 +18,7 @@
 void rep_pump_reset(struct rep_peer *p)
 {
     p->next = 0;
-    p->sent_commit = 0;
+    p->acked = p->knows = 0;
     p->broken = false;
     p->n_chunks = 0;
     p->inflight = 0;
@@ -44,9 +44,9 @@ static void pump_emit(struct rep *r, struct rep_peer *p, raft_index prev, raft_t
     };
     frame_raft(&r->frame, &msg);
     (void)rep_send(r, p->info.id);
-    if (commit > p->sent_commit) {
-        p->sent_commit = commit;
-    }
+    /* It commits no further than what it has stored, and surely that is what it acknowledged. */
+    commit = commit < p->acked ? commit : p->acked;
+    p->knows = commit > p->knows ? commit : p->knows;
     p->last_append_ms = rep_now(r);
 }
 
@@ -166,6 +166,7 @@ void rep_pump_acked(struct rep *r, struct rep_peer *p, const struct raft_append_
         rep_pump_reset(p);
         return;
     }
+    p->acked = res->last_log_index > p->acked ? res->last_log_index : p->acked;
     while (p->n_chunks > 0 && p->chunks[p->chunk_head].last <= res->last_log_index) {
         p->inflight -= p->chunks[p->chunk_head].bytes;
         p->chunk_head = (p->chunk_head + 1) % REP_CHUNKS;
@@ -182,9 +183,9 @@ void rep_pump_commit(struct rep *r)
     }
     for (size_t i = 0; i < r->n_peers; i++) {
         struct rep_peer *p = r->peers[i];
+        raft_index can = r->raft.commit_index < p->acked ? r->raft.commit_index : p->acked;
 
-        if (!p->up || p->next <= 1 || p->sent_commit >= r->raft.commit_index ||
-            p->next - 1 <= p->sent_commit) {
+        if (!p->up || p->next <= 1 || p->knows >= can) {
             continue;
         }
         term = guard_term_of(&r->raft, p->next - 1);
