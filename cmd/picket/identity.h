@@ -5,8 +5,10 @@
 
 #include "cmd/picket/cli.h"
 
+extern const char member_help[];
 extern const char store_help[];
 
+int verb_member(struct cli *c, int argc, char **argv);
 int verb_store(struct cli *c, int argc, char **argv);
 
 #endif

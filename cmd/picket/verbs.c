@@ -107,6 +107,18 @@ static const struct cli_verb verbs[] = {
       "  picket why vm vm1\n"
       "  picket why host node2\n" COMMON,
       verb_why },
+    { "plan", "Understanding", "what would happen if hosts failed", "[--fail HOST[,HOST...]]",
+      "Nothing is changed. Without --fail: what placement would do now.\n"
+      "\n"
+      "  -f, --fail HOST[,HOST...]\n"
+      "\n"
+      "Examples:\n"
+      "  picket plan --fail node2\n" COMMON,
+      verb_plan },
+    { "clear-conflict", "Hosts", "an IdentityConflict of a host has been dealt with", "HOST",
+      "Two machines had shown themselves under one host's identity, so nothing starts there. Switch\n"
+      "off the wrong one and give the host's certificate to the right one only; then this.\n" COMMON,
+      verb_clear_conflict },
     { "fence", "Hosts", "cut the power of a host, and prove it", "HOST --reason TEXT",
       "  --reason TEXT         kept for the record\n"
       "  --yes                 do not ask\n"
@@ -181,6 +193,9 @@ static const struct cli_verb verbs[] = {
       "  picket dev cut node2\n"
       "  picket dev logs node2 agent -f\n" COMMON,
       verb_dev },
+    { "member", "Members", "who votes and who leads",
+      "list\nadd NAME --address IP:PORT [--voter]\npromote|demote|remove NAME\ntransfer [NAME]",
+      member_help, verb_member },
     { "store", "Members", "verify the files of a stopped member", "check DIR", store_help,
       verb_store },
     { "version", "Others", "of this program and of the cluster", "",

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/obj.h"
+#include "base/optfile.h"
 #include "base/str.h"
 #include "cmd/picketd/node.h"
 
@@ -23,6 +24,7 @@ static const struct option long_options[] = {
     { "tls-ca", required_argument, NULL, 'A' },
     { "cluster", required_argument, NULL, 'C' },
     { "bootstrap", required_argument, NULL, 'b' },
+    { "id", required_argument, NULL, 'i' },
     { "fence-helper", required_argument, NULL, 'f' },
     { "seal-key", required_argument, NULL, 's' },
     { "lab", no_argument, NULL, 'l' },
@@ -35,10 +37,11 @@ static const struct option long_options[] = {
 static void usage(FILE *f)
 {
     (void)fputs("usage: picketd --name HOST --data DIR --listen-peer IP:PORT --listen-api IP:PORT\n"
-                "               --cluster UUID --bootstrap ID=HOST@ADDRESS:PORT,...\n"
+                "               --cluster UUID (--id N | --bootstrap ID=HOST@ADDRESS:PORT,...)\n"
                 "               --tls-cert FILE --tls-key FILE --tls-ca FILE\n"
                 "               [--fence-helper PATH] [--seal-key FILE] [--lab]\n"
-                "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n",
+                "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n"
+                "               [--config FILE]   lines \"key = value\": the same options\n",
                 f);
 }
 
@@ -51,6 +54,14 @@ static void parse_ms(const char *text, unsigned *ret)
         exit(2);
     }
     *ret = (unsigned)v;
+}
+
+static void parse_id(const char *text, uint64_t *ret)
+{
+    if (!str_parse_u64(text, ret) || *ret == 0) {
+        (void)fprintf(stderr, "picketd: --id: \"%s\" is no member id (1, 2, ...)\n", text);
+        exit(2);
+    }
 }
 
 static void parse_option(int c, struct node_opts *o)
@@ -66,6 +77,8 @@ static void parse_option(int c, struct node_opts *o)
         parse_ms(optarg, &o->heartbeat_ms);
     } else if (c == 'E') {
         parse_ms(optarg, &o->election_ms);
+    } else if (c == 'i') {
+        parse_id(optarg, &o->id);
     } else if (c == 'h') {
         usage(stdout);
         exit(0);
@@ -90,7 +103,7 @@ static void check_options(const struct node_opts *o)
                    { "tls-cert", o->tls_cert },
                    { "tls-key", o->tls_key },
                    { "tls-ca", o->tls_ca },
-                   { "bootstrap", o->bootstrap } };
+                   { "id or --bootstrap", o->id != 0 ? "" : o->bootstrap } };
 
     for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
         if (needed[i].value == NULL) {
@@ -135,6 +148,10 @@ int main(int argc, char **argv)
 
     lg_init("picketd");
     (void)signal(SIGPIPE, SIG_IGN);
+    if (optfile_expand(&argc, &argv, &err) != 0) {
+        lg_err("node", "msg=\"%s\"", err.msg);
+        return 2;
+    }
     while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
         parse_option(c, &o);
     }

@@ -10,6 +10,7 @@
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/lease.h"
+#include "cmd/picketd/member.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
@@ -360,6 +361,10 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
         raw_leases_call(n->raw_leases, data, len, call_id);
         return;
     }
+    if (kind == NODE_CALL_MEMBER) {
+        member_call(n, data, len, call_id);
+        return;
+    }
     (void)err_set(&e, ERR_UNSUPPORTED, "unknown call %u: the peers differ in version", kind);
     rep_reply(n->rep, call_id, &e, NULL, 0);
 }
@@ -398,12 +403,18 @@ static int bootstrap_parse(char *text, struct rep_member *m, size_t *ret_n, stru
 static int node_bootstrap(struct node *n, const char *dir, struct err *err)
 {
     struct rep_member m[BOOT_MAX];
-    char *text = mem_strdup(n->opts.bootstrap == NULL ? "" : n->opts.bootstrap);
+    char *text;
     size_t count = 0;
-    int rc = bootstrap_parse(text, m, &count, err);
+    int rc;
 
+    n->id = n->opts.id;
+    if (n->opts.bootstrap == NULL) {
+        return 0; /* the leader of the others will tell who the members are */
+    }
+    text = mem_strdup(n->opts.bootstrap);
+    rc = bootstrap_parse(text, m, &count, err);
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        n->id = str_eq(m[i].name, n->opts.name) ? m[i].id : n->id;
+        n->id = n->opts.id == 0 && str_eq(m[i].name, n->opts.name) ? m[i].id : n->id;
     }
     if (rc == 0 && n->id == 0) {
         rc = err_set(err, ERR_INVALID, "--bootstrap does not name %s", n->opts.name);
@@ -421,6 +432,7 @@ static void node_tick(uv_timer_t *t)
     struct node *n = t->data;
 
     session_open(n);
+    member_tick(n);
 }
 
 static int node_open_rep(struct node *n, const char *dir, struct err *err)

@@ -26,6 +26,7 @@ struct node_opts {
     const char *tls_cert, *tls_key, *tls_ca;
     const char *cluster;      /* UUID */
     const char *bootstrap;    /* "1=node1@node1:7640,..." or NULL */
+    uint64_t id;              /* of this member; 0: as bootstrap says */
     const char *fence_helper; /* path of picket-fence */
     const char *seal_key;     /* file with the key that seals Secrets */
     bool lab;
@@ -59,6 +60,8 @@ struct node {
     bool has_seal_key;
     unsigned leaders_seen; /* other nodes that led since this process started */
     uint64_t watches;      /* open watch streams */
+    bool member_busy;      /* leader: a change of the members is under way (member.c) */
+    uint64_t member_next_ms;
 };
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop,
@@ -78,7 +81,7 @@ typedef void node_read_cb(void *data, const struct err *err);
 void node_read(struct node *n, node_read_cb *cb, void *data);
 
 /* Calls between picketds (rep_call kinds). */
-enum node_call { NODE_CALL_LEASE = 1, NODE_CALL_RAW_LEASE = 2, NODE_CALL_ALIVE = 3 };
+enum node_call { NODE_CALL_LEASE = 1, NODE_CALL_RAW_LEASE = 2, NODE_CALL_ALIVE = 3, NODE_CALL_MEMBER = 4 };
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL
  * when absent (err->code ERR_NOT_FOUND) or corrupt.  The caller owns it. */
