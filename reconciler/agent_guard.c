@@ -149,17 +149,25 @@ static void on_terms(void *data, const struct err *err, json_t *j)
 static void post_terms(struct agent *a, const struct renew_terms *t)
 {
     json_t *body = agent_body(a);
+    struct renew_view v;
 
+    renew_view(a->renew, &v);
+    a->confirmed_offer = v.terms;
     a->confirmed = *t;
     a->has_confirmed = false;
     (void)json_object_set_new(body, "terms", renew_terms_json(t));
     a->guard_call = agent_post(a, "terms", body, true, 5000, on_terms, a);
 }
 
-/* Terms that differ from what the store was told last: say so, whatever the guard's state. */
+/* Terms that differ from what the store was told last, or a new offer: say what is so here.  What
+ * the store counts on is what was both offered and confirmed. */
 static void confirm(struct agent *a, const struct renew_terms *t)
 {
-    if (!a->has_confirmed || !renew_terms_equal(t, &a->confirmed)) {
+    struct renew_view v;
+
+    renew_view(a->renew, &v);
+    if (!a->has_confirmed || !renew_terms_equal(t, &a->confirmed) ||
+        (v.has_terms && !renew_terms_equal(&v.terms, &a->confirmed_offer))) {
         post_terms(a, t);
     }
 }

@@ -115,7 +115,8 @@ struct agent {
     struct http_call *guard_call;
     uint64_t guard_retry_ms;
     uint64_t idle_since_ms;
-    struct renew_terms confirmed; /* terms that we confirmed last */
+    struct renew_terms confirmed;       /* terms that we confirmed last */
+    struct renew_terms confirmed_offer; /* the offer that it answered */
     bool has_confirmed;
     char guard_why[256];
     /* reports */
