@@ -1,4 +1,4 @@
-#include "raft/wal.h"
+#include "raft/wal_priv.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,9 +10,9 @@
 
 /* The happy path:
  *   1. wal_add_* appends a record to the batch that is being filled and counts the position up;
- *   2. wal_kick, once a turn of the loop, gives the oldest batch to the log's lane, if none is
- * being written; it goes behind the last one in the present segment, or, where it does not fit,
- * with a head into the prepared next one;
+ *   2. wal_kick, once a turn of the loop, gives the oldest batch to the log's lane if none is being
+ *      written; it goes behind the last one in the present segment, or, where it does not fit,
+ *      with a head into the prepared next one;
  *   3. the lane writes it with RWF_DSYNC and the loop is told: the position is durable;
  *   4. what was added meanwhile is the next batch.  So the batch grows with the load.
  * When a segment is begun, the one after it is prepared on the file lane: an old file that is not
@@ -20,70 +20,7 @@
  * allocates.  If that fails (no space), it is tried again at each tick, and appends wait at the end
  * of the present segment rather than fail. */
 
-#define WAL_MAGIC 0x57414c21u
 #define WAL_BATCH_SOFT (2u << 20) /* a batch is closed when it is larger */
-
-struct wal_out { /* a batch on its way */
-    struct rep_job job;
-    struct wal *wal;
-    struct wal_out *next;
-    struct buf b; /* WAL_BLOCK bytes of room for a head, then the batch */
-    uint64_t seq;
-    uint64_t end_pos;
-    uint64_t max_index;
-    uint64_t first_index, term, vote; /* before its first record */
-    uint32_t n_recs;
-    bool with_head;
-    uint64_t off;
-    struct rep_file *file;
-    struct err err;
-    int rc;
-};
-
-struct wal_prep { /* the next segment being made */
-    struct rep_job job;
-    struct wal *wal;
-    uint64_t seq;
-    uint64_t recycle; /* number of the old file, 0: none */
-    struct rep_file *file;
-    struct err err;
-    int rc;
-};
-
-struct wal_gone { /* a file being removed */
-    struct rep_job job;
-    struct wal *wal;
-    char name[64];
-    struct err err;
-    int rc;
-};
-
-struct wal {
-    unsigned magic;
-    struct wal_opts opts;
-    struct rep_disk *disk;
-    uint64_t log_id;
-    uint64_t batch_seq; /* of the next batch to be closed */
-    uint64_t pos, durable, written;
-    uint64_t next_index, term, vote; /* after the last record collected */
-    struct wal_ack acks[WAL_ACKS_MAX];
-    size_t n_acks;
-    struct wal_found *old; /* finished segments, oldest first */
-    size_t n_old;
-    struct wal_found cur; /* seq 0: none is begun yet */
-    uint64_t cur_off;
-    struct rep_file *cur_file;
-    struct rep_file *next_file; /* NULL: not prepared */
-    uint64_t spare;             /* number of a dropped file to recycle, 0: none */
-    struct wal_out *fill;       /* NULL: nothing collected */
-    struct wal_out *queue, **queue_end;
-    struct wal_out *writing;
-    struct wal_out *pool;
-    struct wal_prep prep;
-    bool preparing, prep_failed, failed;
-    unsigned prep_wait; /* ticks until it is tried again */
-    unsigned jobs;
-};
 
 uint64_t wal_pos(const struct wal *w)
 {
@@ -103,191 +40,6 @@ uint64_t wal_written(const struct wal *w)
 bool wal_full(const struct wal *w)
 {
     return w->prep_failed;
-}
-
-static void wal_submit(struct wal *w, enum rep_lane lane, struct rep_job *job)
-{
-    w->jobs++;
-    w->opts.env->submit(w->opts.env->ctx, lane, job);
-}
-
-/* --- removing a file --- */
-
-static void gone_run(struct rep_job *job)
-{
-    struct wal_gone *g = CONTAINER_OF(job, struct wal_gone, job);
-
-    g->rc = g->wal->disk->remove(g->wal->disk, g->name, &g->err);
-}
-
-static void gone_done(struct rep_job *job)
-{
-    struct wal_gone *g = CONTAINER_OF(job, struct wal_gone, job);
-
-    g->wal->jobs--;
-    if (g->rc != 0) {
-        lg_warn("wal", "msg=\"cannot remove an old log file\" err=\"%s\"", g->err.msg);
-    }
-    free(g);
-}
-
-static void wal_remove(struct wal *w, uint64_t seq)
-{
-    struct wal_gone *g = OBJ_NEW(struct wal_gone);
-
-    g->job = (struct rep_job){ .run = gone_run, .done = gone_done };
-    g->wal = w;
-    wal_seg_name(seq, g->name);
-    wal_submit(w, REP_LANE_FILE, &g->job);
-}
-
-/* --- the next segment --- */
-
-static int prep_zero(struct wal *w, struct rep_file *f, uint64_t size, struct err *err)
-{
-    static const uint8_t zero[1u << 20];
-    int rc;
-
-    for (uint64_t off = 0; off < size; off += sizeof(zero)) {
-        size_t n = size - off < sizeof(zero) ? (size_t)(size - off) : sizeof(zero);
-
-        /* In steps, so that the log's own writes never wait for the whole file. */
-        rc = w->disk->write(w->disk, f, off, zero, n, true, err);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return w->disk->sync(w->disk, f, err);
-}
-
-static int prep_new(struct wal *w, const char *name, struct err *err)
-{
-    struct rep_file *f;
-    int rc;
-
-    rc = w->disk->open(w->disk, "prepare.tmp", REP_OPEN_NEW, &f, err);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = prep_zero(w, f, w->opts.segment_bytes, err);
-    w->disk->close(w->disk, f);
-    return rc != 0 ? rc : w->disk->rename(w->disk, "prepare.tmp", name, err);
-}
-
-static int prep_recycle(struct wal *w, uint64_t seq, const char *name, struct err *err)
-{
-    struct rep_file *f;
-    char old[64];
-    uint64_t size;
-    int rc;
-
-    wal_seg_name(seq, old);
-    rc = w->disk->open(w->disk, old, REP_OPEN_READ, &f, err);
-    if (rc != 0) {
-        /* An earlier try may have come as far as renaming it. */
-        return prep_new(w, name, err);
-    }
-    rc = w->disk->size(w->disk, f, &size, err);
-    w->disk->close(w->disk, f);
-    if (rc == 0 && size == w->opts.segment_bytes) {
-        return w->disk->rename(w->disk, old, name, err);
-    }
-    if (rc == 0) {
-        rc = w->disk->remove(w->disk, old, err);
-    }
-    return rc != 0 ? rc : prep_new(w, name, err);
-}
-
-static void prep_run(struct rep_job *job)
-{
-    struct wal_prep *p = CONTAINER_OF(job, struct wal_prep, job);
-    struct wal *w = p->wal;
-    char name[64];
-
-    wal_seg_name(p->seq, name);
-    p->rc =
-        p->recycle != 0 ? prep_recycle(w, p->recycle, name, &p->err) : prep_new(w, name, &p->err);
-    if (p->rc == 0) {
-        p->rc = w->disk->open(w->disk, name, REP_OPEN_WRITE, &p->file, &p->err);
-    }
-}
-
-static void prep_done(struct rep_job *job)
-{
-    struct wal_prep *p = CONTAINER_OF(job, struct wal_prep, job);
-    struct wal *w = p->wal;
-
-    w->jobs--;
-    w->preparing = false;
-    if (p->rc == 0) {
-        if (w->prep_failed) {
-            lg_info("wal", "dir=%s msg=\"the next log file could be prepared again\"", w->opts.dir);
-        }
-        w->next_file = p->file;
-        w->prep_failed = false;
-        return;
-    }
-    if (!w->prep_failed) {
-        lg_warn("wal",
-                "dir=%s msg=\"cannot prepare the next log file, new commands are refused\" "
-                "err=\"%s\"",
-                w->opts.dir, p->err.msg);
-    }
-    w->prep_failed = true;
-    w->prep_wait = 20;
-    if (p->recycle != 0 && w->spare == 0) {
-        w->spare = p->recycle;
-    } else if (p->recycle != 0) {
-        wal_remove(w, p->recycle);
-    }
-}
-
-static void wal_prepare(struct wal *w)
-{
-    if (w->preparing || w->next_file != NULL || w->failed ||
-        (w->writing != NULL && w->writing->with_head)) {
-        /* The last: a file without a head, after a crash, is always the last one. */
-        return;
-    }
-    w->preparing = true;
-    w->prep = (struct wal_prep){
-        .job = { .run = prep_run, .done = prep_done },
-        .wal = w,
-        .seq = w->cur.seq + 1,
-        .recycle = w->spare,
-    };
-    w->spare = 0;
-    wal_submit(w, REP_LANE_FILE, &w->prep.job);
-}
-
-void wal_tick(struct wal *w)
-{
-    if (w->prep_failed && w->prep_wait > 0) {
-        w->prep_wait--;
-        return;
-    }
-    wal_prepare(w);
-}
-
-/* --- dropping --- */
-
-void wal_drop(struct wal *w, uint64_t index)
-{
-    size_t n = 0;
-
-    while (n < w->n_old && w->old[n].max_index <= index) {
-        /* The newest dropped file is kept for recycling: then the files on the disk are without a
-         * hole at every moment. */
-        if (w->spare != 0) {
-            wal_remove(w, w->spare);
-        }
-        w->spare = w->old[n++].seq;
-    }
-    if (n > 0) {
-        memmove(w->old, w->old + n, (w->n_old - n) * sizeof(*w->old));
-        w->n_old -= n;
-        wal_prepare(w);
-    }
 }
 
 /* --- collecting --- */
@@ -507,7 +259,7 @@ static int wal_first(struct wal *w, struct err *err)
     } while (w->log_id == 0);
     w->batch_seq = 1;
     wal_seg_name(1, name);
-    rc = prep_new(w, name, err);
+    rc = wal_make_file(w, name, err);
     return rc != 0 ? rc : w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->next_file, err);
 }
 
