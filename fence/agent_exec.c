@@ -16,15 +16,16 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/agent_rules.h"
 
 #define OUTPUT_MAX 4096U
 #define READBACK_MS 1000U
 #define TICK_MS 20
 #define STATUS_ON 0
-#define STATUS_OFF 2
 
 struct agent {
     struct fence_run *run;
+    const char *program;
     char path[256];
     struct buf params; /* without action; secrets: wiped */
 };
@@ -33,6 +34,7 @@ struct agent {
 struct call {
     bool started; /* false: nothing was done */
     bool killed;  /* by us, at a deadline */
+    bool off;     /* says that it is off */
     int status;   /* exit status, -1: none */
     char line[160];
 };
@@ -110,11 +112,18 @@ static void add_redfish(struct agent *x)
     add_param(x, "ssl_insecure", fence_op_get(op, "insecure"));
 }
 
-/* A FenceDevice may name fence agents only, never a path. */
-static bool program_ok(const char *name)
+static int check_params(const struct fence_op *op, struct err *err)
 {
-    return name != NULL && str_starts(name, "fence_") &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
+    for (size_t i = 0; i < op->n_params; i++) {
+        const char *key = op->params[i].key;
+        const char *why =
+            str_starts(key, "param.") ? agent_rules_param_refused(key + strlen("param.")) : NULL;
+
+        if (why != NULL) {
+            return err_set(err, ERR_INVALID, "%s is refused: %s", key, why);
+        }
+    }
+    return 0;
 }
 
 static int agent_init(struct agent *x, const char *dir, struct err *err)
@@ -132,9 +141,13 @@ static int agent_init(struct agent *x, const char *dir, struct err *err)
         program = fence_op_get(op, "program");
         add_own(x);
     }
-    if (!program_ok(program)) {
+    if (!agent_rules_program_ok(program)) {
         return err_set(err, ERR_INVALID, "program: give the name of a fence agent, fence_...");
     }
+    if (check_params(op, err) != 0) {
+        return err->code;
+    }
+    x->program = program;
     (void)snprintf(x->path, sizeof(x->path), "%s/%s", dir, program);
     if (access(x->path, X_OK) != 0) {
         return err_native(err, ERR_NOT_FOUND, "errno", errno, "%s (package fence-agents)", x->path);
@@ -249,6 +262,7 @@ static void supervise(struct agent *x, pid_t pid, int out_fd, bool switching, st
     if (ret->status == 126) {
         ret->started = false;
     }
+    ret->off = agent_rules_says_off(x->program, ret->status, text);
     last_line(x, text, ret->line, sizeof(ret->line));
     explicit_bzero(text, sizeof(text));
 }
@@ -311,7 +325,7 @@ static enum fence_power agent_power(struct agent *x, struct call *ret)
     if (ret->status == STATUS_ON) {
         return FENCE_POWER_ON;
     }
-    return ret->status == STATUS_OFF ? FENCE_POWER_OFF : FENCE_POWER_UNKNOWN;
+    return ret->off ? FENCE_POWER_OFF : FENCE_POWER_UNKNOWN;
 }
 
 static void set_failure(struct fence_answer *ans, enum fence_outcome result, const char *what,

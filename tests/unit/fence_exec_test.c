@@ -332,6 +332,12 @@ static struct fence_op agent_op(enum fence_action action)
     "cat >last; action=$(sed -n s/^action=//p last); echo $action >>calls; "                       \
     "case $action in status) test -e is_off && exit 2; exit 0;; "
 
+/* As those of the package fence-agents. */
+#define SAYING_AGENT                                                                               \
+    "cat >last; action=$(sed -n s/^action=//p last); echo $action >>calls; "                       \
+    "case $action in status) test -e is_off && { echo Status: OFF; exit 2; }; "                    \
+    "echo Status: ON; exit 0;; "
+
 static int agent_calls(const char *action)
 {
     char path[128], line[64];
@@ -506,7 +512,7 @@ static void ipmi_and_redfish_are_agents(void **state)
     struct fence_op op = new_op(FENCE_TYPE_IPMI, FENCE_ACTION_OFF);
 
     (void)state;
-    script("fence_ipmilan", AGENT "off) touch is_off;; esac");
+    script("fence_ipmilan", SAYING_AGENT "off) touch is_off;; esac");
     set(&op, "address", "[2001:db8::7]:623");
     set(&op, "username", "root");
     set(&op, "password", SECRET);
@@ -515,12 +521,49 @@ static void ipmi_and_redfish_are_agents(void **state)
     assert_true(file_has("last", "lanplus=1\n"));
     assert_true(file_has("last", "method=onoff\n"));
     op = new_op(FENCE_TYPE_REDFISH, FENCE_ACTION_STATUS);
-    script("fence_redfish", AGENT "esac");
+    script("fence_redfish", SAYING_AGENT "esac");
     set(&op, "address", "192.0.2.9");
     set(&op, "systems_uri", "/redfish/v1/Systems/1");
     assert_int_equal(run_agent(&op, NULL).result, FENCE_SUCCEEDED);
     assert_true(file_has("last", "systems_uri=/redfish/v1/Systems/1\n"));
     assert_false(file_has("last", "ipport"));
+}
+
+/* An exit status of 2 without the words: a shell that could not read its script ends with it. */
+static void exit_status_alone_is_not_off(void **state)
+{
+    struct fence_op op = new_op(FENCE_TYPE_IPMI, FENCE_ACTION_STATUS);
+    struct fence_answer a;
+
+    (void)state;
+    set(&op, "address", "192.0.2.7");
+    script("fence_ipmilan", "exit 2");
+    a = run_agent(&op, NULL);
+    assert_int_equal(a.result, FENCE_UNKNOWN);
+    assert_int_equal(a.power, FENCE_POWER_UNKNOWN);
+    script("fence_ipmilan", "fi");
+    op = new_op(FENCE_TYPE_IPMI, FENCE_ACTION_STATUS);
+    a = run_agent(&op, NULL);
+    assert_int_equal(a.power, FENCE_POWER_UNKNOWN);
+}
+
+static void parameters_that_are_refused(void **state)
+{
+    static const char *const bad[] = { "param.action", "param.missing_as_off",
+                                       "param.password_script", "param.ipmitool-path" };
+
+    (void)state;
+    script("fence_test", AGENT "off) touch is_off;; esac");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct fence_op op = agent_op(FENCE_ACTION_OFF);
+        struct fence_answer a;
+
+        set(&op, bad[i], "/bin/true");
+        a = run_agent(&op, NULL);
+        assert_int_equal(a.result, FENCE_FAILED);
+        assert_non_null(strstr(a.detail, bad[i]));
+        assert_false(exists("calls"));
+    }
 }
 
 static void manual_null_and_nonsense(void **state)
@@ -553,6 +596,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(agent_ends_at_the_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(agent_goes_on_when_the_lease_is_renewed, setup, teardown),
         cmocka_unit_test_setup_teardown(ipmi_and_redfish_are_agents, setup, teardown),
+        cmocka_unit_test_setup_teardown(exit_status_alone_is_not_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(parameters_that_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(manual_null_and_nonsense, setup, teardown),
     };
 
