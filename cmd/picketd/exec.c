@@ -34,33 +34,65 @@ struct job {
     uint64_t fencing, attempt;
     char host[256];
     char device[256];
-    bool off; /* else a probe */
+    bool off;    /* else a probe */
+    bool failed; /* it is known that nothing was switched */
     struct fence_exec *exec;
 };
 
 /* --- attempts ----------------------------------------------------------------------------------
  */
 
+/* The host came back with a newer boot in the very moment in which we switched it off: nobody meant
+ * that, and nobody else would switch it on again. */
+static void undo_checked(void *data, const struct err *err)
+{
+    struct job *j = data;
+    struct arena a = { 0 };
+    struct s_fencing f;
+    struct err e;
+
+    if (err == NULL && s_fencing_get(j->x->node->store, j->fencing, &a, &f, &e) == 0 &&
+        f.state != FENCING_OPEN && f.proof == PROOF_REBOOT) {
+        lg_warn("exec",
+                "host=%s device=%s msg=\"it had come back by itself before it was switched off; "
+                "it is switched on again\"",
+                j->host, j->device);
+        executor_power_on(j->x, j->host, j->device);
+    }
+    arena_done(&a);
+    free(j);
+}
+
 static void result_written(void *data, const struct err *err, const struct cmd_answer *ans)
 {
+    struct job *j = data;
+
     (void)ans;
-    (void)data;
-    if (err != NULL) {
-        lg_warn("exec", "msg=\"fence result not recorded: %s\"", err->msg);
+    if (err == NULL) {
+        free(j);
+        return;
+    }
+    lg_warn("exec", "host=%s msg=\"fence result not recorded: %s\"", j->host, err->msg);
+    if (j->failed) {
+        free(j); /* nothing was switched */
+    } else {
+        node_read(j->x->node, undo_checked, j);
     }
 }
 
+/* Takes the job. */
 static void write_result(struct job *j, const struct fence_answer *ans)
 {
     struct cmd c = { .op = CMD_FENCE_RESULT };
 
+    j->failed = ans->result == FENCE_FAILED;
     c.actor = (struct actor){ .role = ACTOR_EXECUTOR, .name = j->x->node->opts.name };
     c.safety = (struct cmd_safety){ .fencing = j->fencing,
                                     .attempt = j->attempt,
                                     .device = j->device,
                                     .result = (enum fence_result)ans->result,
                                     .detail = ans->detail };
-    node_submit(j->x->node, &c, true, result_written, NULL);
+    node_submit(j->x->node, &c, true, result_written, j);
 }
 
 static void job_finish(struct job *j, const struct fence_answer *ans)
@@ -68,7 +100,6 @@ static void job_finish(struct job *j, const struct fence_answer *ans)
     lg_info("exec", "host=%s device=%s attempt=%" PRIu64 " result=%s detail=\"%s\"", j->host,
             j->device, j->attempt, fence_outcome_name(ans->result), ans->detail);
     write_result(j, ans);
-    free(j);
 }
 
 static void job_done(void *ctx, const struct fence_answer *ans)
