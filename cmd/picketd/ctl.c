@@ -9,7 +9,7 @@
 #include "base/str.h"
 #include "cmd/picketd/object.h"
 
-#define IDLE_MS 1000U /* a pass at least so often, for what only time changes */
+#define IDLE_MS 2000U /* a pass at least so often, for what only time changes */
 #define COLD_START_MS 15000U
 
 /* --- the cache ---------------------------------------------------------------------------------
