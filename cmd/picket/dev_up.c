@@ -17,8 +17,10 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/timing.h"
 
 #define POLL_MS 100
+#define HOSTS_MAX 31 /* of picket-devd */
 
 struct up_args {
     const char *dir;
@@ -31,6 +33,47 @@ struct up_args {
     bool foreground;
     bool wait;
 };
+
+/* "HEARTBEAT/HOSTTIMEOUT" */
+static int check_timing(struct cli *c, const char *timing)
+{
+    struct timing_in in = { .dev = true };
+    const char *slash = strchr(timing, '/');
+    struct timing t;
+    struct err err;
+    char beat[32];
+
+    (void)snprintf(beat, sizeof(beat), "%.*s", slash == NULL ? 0 : (int)(slash - timing), timing);
+    if (slash == NULL || !str_parse_duration(beat, &in.heartbeat_ms) ||
+        !str_parse_duration(slash + 1, &in.host_timeout_ms)) {
+        return cli_bad_usage(c, "--timing %s: want HEARTBEAT/HOSTTIMEOUT such as 200ms/1500ms",
+                             timing);
+    }
+    if (timing_derive(&in, &t, &err) != 0) {
+        return cli_bad_usage(c, "--timing %s: %s", timing, err.msg);
+    }
+    return CLI_OK;
+}
+
+/* Before anything is started; picket-devd checks again. */
+static int check_args(struct cli *c, const struct up_args *a)
+{
+    uint64_t v = 0;
+
+    if (!str_parse_u64(a->hosts, &v) || v < 1 || v > HOSTS_MAX) {
+        return cli_bad_usage(c, "--hosts %s: want a number from 1 to %d", a->hosts, HOSTS_MAX);
+    }
+    if (a->voters != NULL && (!str_parse_u64(a->voters, &v) || (v != 1 && v != 3 && v != 5))) {
+        return cli_bad_usage(c, "--voters %s: want 1, 3 or 5", a->voters);
+    }
+    if (a->cpus != NULL && (!str_parse_u64(a->cpus, &v) || v < 1)) {
+        return cli_bad_usage(c, "--cpus %s: want a number such as 16", a->cpus);
+    }
+    if (a->memory != NULL && (!str_parse_size(a->memory, &v) || v == 0)) {
+        return cli_bad_usage(c, "--memory %s: want a size such as 64Gi", a->memory);
+    }
+    return a->timing == NULL ? CLI_OK : check_timing(c, a->timing);
+}
 
 static int up_options(struct cli *c, int argc, char **argv, struct up_args *a)
 {
@@ -79,7 +122,7 @@ static int up_options(struct cli *c, int argc, char **argv, struct up_args *a)
             return cli_usage(c);
         }
     }
-    return argc == optind ? CLI_OK : cli_bad_usage(c, "up takes only options");
+    return argc == optind ? check_args(c, a) : cli_bad_usage(c, "up takes only options");
 }
 
 /* ---- the daemon ---- */
@@ -271,7 +314,6 @@ static int wait_leader(struct cli *c, const char *dir, uint64_t timeout_ms)
     return CLI_OK;
 }
 
-/* "HEARTBEAT/HOSTTIMEOUT" */
 static int set_timing(struct cli *c, const char *timing)
 {
     char heartbeat[32];
@@ -281,10 +323,7 @@ static int set_timing(struct cli *c, const char *timing)
     json_t *body;
     int rc;
 
-    if (slash == NULL || (size_t)(slash - timing) >= sizeof(heartbeat)) {
-        return cli_bad_usage(c, "--timing %s: want HEARTBEAT/HOSTTIMEOUT such as 200ms/1500ms",
-                             timing);
-    }
+    CHECK(slash != NULL); /* check_timing */
     (void)snprintf(heartbeat, sizeof(heartbeat), "%.*s", (int)(slash - timing), timing);
     body =
         json_pack("{s:[{s:s, s:s, s:{s:s}, s:{s:{s:s, s:s}}}], s:s}", "items", "apiVersion",
