@@ -44,8 +44,11 @@ static void add_message(struct buf *out, const struct err *err, const struct kin
                         const char *name, const struct problems *problems)
 {
     if (problems != NULL && problems_bad(problems)) {
-        buf_printf(out, "%s \"%s\" is invalid: ", k != NULL ? k->name : "object",
-                   name != NULL ? name : "");
+        if (name != NULL && *name != 0) {
+            buf_printf(out, "%s \"%s\" is invalid: ", k != NULL ? k->name : "object", name);
+        } else {
+            buf_add_str(out, "refused: "); /* of many objects: each problem names its own */
+        }
         add_problems(out, problems);
     } else {
         buf_add_str(out, err->msg);
