@@ -52,4 +52,15 @@ int rep_offline_load(const char *dir, const struct rep_fsm *fsm, struct rep_offl
 int rep_offline_seed(const char *dir, const struct rep_member *me, uint64_t index, uint64_t term,
                      const struct rep_fsm *fsm, struct err *err) ERR_USED;
 
+/* A backup is one file: a snapshot of the machine with its place in the log and the members of that
+ * time (docs/raft.md, "Snapshot files").  DIR is for backups alone: temporary files are in it. */
+int rep_backup_write(const char *dir, const char *name, const struct rep_peer_info *members,
+                     size_t n_members, uint64_t index, uint64_t term,
+                     int (*fill)(void *ctx, struct rep_sink *sink, struct err *err), void *ctx,
+                     struct err *err) ERR_USED;
+/* Verify every byte of FILE, and read the state into the machine.  ret has snap_index, snap_term,
+ * members and bytes. */
+int rep_backup_load(const char *file, const struct rep_fsm *fsm, struct rep_offline *ret,
+                    struct err *err) ERR_USED;
+
 #endif

@@ -5,9 +5,15 @@
 
 #include "cmd/picket/cli.h"
 
+extern const char backup_help[];
 extern const char member_help[];
+extern const char recover_help[];
+extern const char restore_help[];
 extern const char store_help[];
 
+int verb_backup(struct cli *c, int argc, char **argv);
+int verb_recover(struct cli *c, int argc, char **argv);
+int verb_restore(struct cli *c, int argc, char **argv);
 int verb_member(struct cli *c, int argc, char **argv);
 int verb_store(struct cli *c, int argc, char **argv);
 

@@ -116,8 +116,10 @@ static const struct cli_verb verbs[] = {
       "  picket plan --fail node2\n" COMMON,
       verb_plan },
     { "clear-conflict", "Hosts", "an IdentityConflict of a host has been dealt with", "HOST",
-      "Two machines had shown themselves under one host's identity, so nothing starts there. Switch\n"
-      "off the wrong one and give the host's certificate to the right one only; then this.\n" COMMON,
+      "Two machines had shown themselves under one host's identity, so nothing starts there. "
+      "Switch\n"
+      "off the wrong one and give the host's certificate to the right one only; then "
+      "this.\n" COMMON,
       verb_clear_conflict },
     { "fence", "Hosts", "cut the power of a host, and prove it", "HOST --reason TEXT",
       "  --reason TEXT         kept for the record\n"
@@ -196,6 +198,13 @@ static const struct cli_verb verbs[] = {
     { "member", "Members", "who votes and who leads",
       "list\nadd NAME --address IP:PORT [--voter]\npromote|demote|remove NAME\ntransfer [NAME]",
       member_help, verb_member },
+    { "backup", "Members", "the whole state as one file", "-o FILE\nverify FILE", backup_help,
+      verb_backup },
+    { "restore", "Members", "a new first voter from a backup",
+      "FILE --name HOST --address IP:PORT --data DIR [--joined HOST,...]", restore_help,
+      verb_restore },
+    { "recover", "Members", "go on without a majority that is lost for good",
+      "--name HOST --address IP:PORT --data DIR --lost-for-good", recover_help, verb_recover },
     { "store", "Members", "verify the files of a stopped member", "check DIR", store_help,
       verb_store },
     { "version", "Others", "of this program and of the cluster", "",

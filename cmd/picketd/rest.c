@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/version.h"
 #include "cmd/picketd/auth.h"
+#include "cmd/picketd/backup.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/v3.h"
@@ -339,6 +340,8 @@ void rest_request(void *ctx, struct http_req *req)
             rest_apply(r);
         } else if (str_eq(rest, "plan")) {
             rest_plan(r);
+        } else if (str_eq(rest, "backup")) {
+            rest_backup(r);
         } else if (str_eq(rest, "members") || str_starts(rest, "members/")) {
             rest_members(r, rest + strlen("members"));
         } else {
