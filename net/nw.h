@@ -174,6 +174,9 @@ struct nw_iface {
     char name[NW_NAME];
     char object[80]; /* "bridges/br0" */
     bool paused;
+    char digest[20];                   /* of the object's spec, "" */
+    const char *refused;               /* NULL, or why this very spec is not tried (again) */
+    const char *refused_reason;        /* "RolledBack", "Failed", "Invalid" */
     char members[NW_MEMBERS][NW_NAME]; /* of a bond, or ports of a bridge */
     size_t n_members;
     char lower[NW_NAME]; /* of a VLAN */
@@ -205,7 +208,8 @@ struct nw_owned_addr {
 struct nw_owned {
     char name[NW_NAME];
     enum nw_kind kind;
-    bool made;                         /* by us; otherwise adopted: it stays when its object goes */
+    bool keep; /* its removal was undone and is not tried again; never in files */
+    bool made; /* by us; otherwise adopted: it stays when its object goes */
     char members[NW_MEMBERS][NW_NAME]; /* attached by us */
     size_t n_members;
     struct nw_owned_addr addrs[NW_ADDRESSES]; /* added by us */

@@ -289,6 +289,8 @@ void plan_check(struct planner *p)
         if (p->want->ifaces[i].paused) {
             p->plan->verdicts[i] =
                 (struct nw_verdict){ NW_PAUSED, "Paused", "spec.paused is true" };
+        } else if (p->want->ifaces[i].refused != NULL) {
+            (void)block(p, i, p->want->ifaces[i].refused_reason, "%s", p->want->ifaces[i].refused);
         }
     }
     /* What is blocked wants no addresses and makes no interfaces: look again at the others. */

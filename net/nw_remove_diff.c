@@ -170,6 +170,11 @@ static bool remove_owned(struct planner *p, const struct nw_owned *o)
                          o->name, user);
         return false;
     }
+    if (o->keep) {
+        p->plan->leftover =
+            arena_printf(p->a, "%s stays: the host could not reach the quorum without it", o->name);
+        return false;
+    }
     p->object = arena_printf(p->a, "%s/%s", nw_kind_plural(o->kind), o->name);
     for (size_t i = 0; i < o->n_members; i++) {
         detach(p, o->members[i], o->name);
