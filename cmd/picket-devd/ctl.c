@@ -468,6 +468,20 @@ static void ctl_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+/* The other side also waits for the end of the connection: a copy of it stays open until this
+ * process is gone, and with it the lock of the folder. */
+static void answer_down(struct ctl_conn *c)
+{
+    char ok[] = "{\"ok\":true}\n";
+    uv_buf_t out = uv_buf_init(ok, sizeof(ok) - 1);
+    uv_os_fd_t fd;
+
+    (void)uv_try_write((uv_stream_t *)&c->pipe, &out, 1);
+    if (uv_fileno((const uv_handle_t *)&c->pipe, &fd) == 0) {
+        (void)fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+}
+
 void ctl_close(struct dev *d)
 {
     struct ctl *ctl = d->ctl;
@@ -479,10 +493,7 @@ void ctl_close(struct dev *d)
     d->ctl = NULL;
     while ((c = LIST_FIRST(&ctl->conns)) != NULL) {
         if (c->wants_down) {
-            static const char ok[] = "{\"ok\":true}\n";
-            uv_buf_t out = uv_buf_init((char[]){ "{\"ok\":true}\n" }, sizeof(ok) - 1);
-
-            (void)uv_try_write((uv_stream_t *)&c->pipe, &out, 1);
+            answer_down(c);
         }
         conn_close(c);
     }

@@ -65,7 +65,8 @@ bool dev_alive(const char *dir)
     return fd >= 0;
 }
 
-static json_t *exchange(int fd, const json_t *rq)
+/* `until_end`: read on until the other side is gone. */
+static json_t *exchange(int fd, const json_t *rq, bool until_end)
 {
     char *text = json_dumps(rq, JSON_COMPACT);
     struct buf in = { .max = ANSWER_MAX };
@@ -78,7 +79,7 @@ static json_t *exchange(int fd, const json_t *rq)
         send(fd, "\n", 1, MSG_NOSIGNAL) == 1) {
         while ((n = read(fd, chunk, sizeof(chunk))) > 0) {
             buf_add(&in, chunk, (size_t)n);
-            if (in.overflow || memchr(chunk, '\n', (size_t)n) != NULL) {
+            if (in.overflow || (!until_end && memchr(chunk, '\n', (size_t)n) != NULL)) {
                 break;
             }
         }
@@ -91,6 +92,7 @@ static json_t *exchange(int fd, const json_t *rq)
 
 int dev_call(struct cli *c, const char *dir, json_t *rq, json_t **ret)
 {
+    bool down = str_eq(jget_str(rq, "cmd", ""), "down");
     struct err err = { 0 };
     json_t *answer;
     int fd = dev_connect(dir);
@@ -101,7 +103,7 @@ int dev_call(struct cli *c, const char *dir, json_t *rq, json_t **ret)
         cli_say("  Start one with `picket dev up --dir %s`, or give --dir.", dir);
         return CLI_UNREACHABLE;
     }
-    answer = exchange(fd, rq);
+    answer = exchange(fd, rq, down);
     (void)close(fd);
     json_decref(rq);
     if (answer == NULL) {
