@@ -40,22 +40,36 @@ void cli_print_usage(const struct cli_verb *v, FILE *f)
                   v->summary + 1, v->help[0] == '\n' ? "" : "\n", v->help);
 }
 
+static void print_group(const char *group, FILE *f)
+{
+    (void)fprintf(f, "\n%s:\n", group);
+    for (const struct cli_verb *v = cli_verbs(); v->name != NULL; v++) {
+        if (str_eq(v->group, group)) {
+            (void)fprintf(f, "  %-14s %s\n", v->name, v->summary);
+        }
+    }
+}
+
+/* Is there a verb of the same group before it? */
+static bool group_began(const struct cli_verb *v)
+{
+    for (const struct cli_verb *w = cli_verbs(); w != v; w++) {
+        if (str_eq(w->group, v->group)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void print_help(FILE *f)
 {
-    const char *group = NULL;
-
     (void)fprintf(f, "picket keeps Xen virtual machines running when hosts die.\n"
                      "\n"
                      "Usage: picket VERB [options]\n");
     for (const struct cli_verb *v = cli_verbs(); v->name != NULL; v++) {
-        if (v->group == NULL) {
-            continue;
+        if (v->group != NULL && !group_began(v)) {
+            print_group(v->group, f);
         }
-        if (!str_eq(v->group, group)) {
-            group = v->group;
-            (void)fprintf(f, "\n%s:\n", group);
-        }
-        (void)fprintf(f, "  %-14s %s\n", v->name, v->summary);
     }
     (void)fprintf(f, "\n`picket help VERB` tells more, `picket help exit-codes` what the exit code "
                      "means.\n"

@@ -61,8 +61,10 @@ say "the VMs run"
 for vm in vm1 vm2; do
     check "delete $vm" p delete vm $vm
 done
-(timeout 60 "$BIN/picket" get vm -w --output-watch-events >"$TMP/watch" 2>&1 &)
-(timeout 60 "$BIN/picket" get vm -w -o json >"$TMP/watch.json" 2>&1 &)
+timeout 60 "$BIN/picket" get vm -w --output-watch-events >"$TMP/watch" 2>&1 &
+watch1=$!
+timeout 60 "$BIN/picket" get vm -w -o json >"$TMP/watch.json" 2>&1 &
+watch2=$!
 sleep 0.5
 check "apply them again" p apply -f $BOOK
 check "hosts become ready" p wait hosts --for=condition=Ready --timeout 20s
@@ -73,6 +75,7 @@ check "locks are held" p get locks -o name
 has "virtualmachines.vm1" "by name"
 check "describe" p describe vm vm1
 check "the watch saw it" grep -q "MODIFIED *vm1 *Running" "$TMP/watch"
+kill "$watch1" "$watch2" # timeout hands the signal on
 # Pairs of name and version; the same one must not come twice.
 awk '/^    "name":/ { name = $2 } /"resourceVersion":/ { print name, $2 }' "$TMP/watch.json" >"$TMP/seen"
 check "it was told something" test -s "$TMP/seen"
