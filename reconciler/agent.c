@@ -169,6 +169,7 @@ static void on_tick(uv_timer_t *t)
     }
     agent_client_tick(a, clock_now_ms());
     agent_locks_tick(a, clock_now_ms());
+    agent_watch_tick(a, clock_now_ms());
     agent_guard_step(a);
     agent_status_tick(a);
 }

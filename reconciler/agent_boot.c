@@ -206,6 +206,7 @@ void agent_boot_inventoried(struct agent *a)
 {
     if (a->phase == AGENT_INVENTORY) {
         enter(a, AGENT_RUN);
+        a->volumes_version++; /* tell about all of them */
         agent_watch_start(a);
         vmx_kick_all(a->vmx);
         agent_wake(a);

@@ -37,8 +37,10 @@ struct agent_cache {
 };
 
 struct agent_obj {
-    json_t *json;
+    char *text;   /* compact, without what changes all the time */
+    json_t *json; /* parsed when it is asked for; dropped again when it is not hot */
     uint64_t round;
+    bool hot; /* concerns this host */
     bool to_apply;
 };
 
@@ -87,6 +89,10 @@ struct agent {
     struct timing timing;
     struct agent_cache caches[AGENT_CACHES_MAX];
     size_t n_caches;
+    uint64_t volumes_version; /* changes with every change of a volume */
+    uint64_t volumes_reported, obs_reported;
+    uint64_t trim_ms;
+    bool trim; /* much was freed */
     /* life cycle */
     enum agent_phase phase;
     uint64_t started_ms;
@@ -179,6 +185,7 @@ void agent_seen_save(struct agent *a, bool now);
 void agent_watch_start(struct agent *a);
 void agent_watch_restart(struct agent *a); /* on the client that is now in use */
 void agent_watch_stop(struct agent *a);
+void agent_watch_tick(struct agent *a, uint64_t now); /* give back memory */
 const json_t *agent_object(void *ctx, const char *plural, const char *name);
 bool agent_synced(const struct agent *a);
 void agent_apply_next(struct agent *a);

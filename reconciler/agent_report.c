@@ -134,9 +134,13 @@ void agent_report_volumes(struct agent *a)
     enum vol_state st;
     bool open;
 
-    if (a->phase < AGENT_RUN) {
+    if (a->phase != AGENT_RUN ||
+        (a->volumes_reported == a->volumes_version && a->obs_reported == obs_version(o))) {
         return;
     }
+    a->volumes_reported = a->volumes_version;
+    a->obs_reported = obs_version(o);
+    a->trim = true; /* looking at them all parses them all */
     for (size_t i = 0; obs_volume_next(o, &i, &group, &name, &st, &open);) {
         const json_t *obj = agent_object(a, "volumes", name);
         bool ours = obj != NULL && str_eq(jget_str(obj, "spec.volumeGroup", ""), group);

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "api/valid.h"
@@ -36,12 +37,19 @@ const json_t *agent_object(void *ctx, const char *plural, const char *name)
 {
     struct agent *a;
     const struct agent_cache *c;
-    const struct agent_obj *o;
+    struct agent_obj *o;
 
     OBJ_FROM(a, ctx, AGENT_MAGIC);
     c = find_cache(a, plural);
     o = c == NULL ? NULL : map_get(&c->objects, name);
-    return o == NULL ? NULL : o->json;
+    if (o == NULL) {
+        return NULL;
+    }
+    if (o->json == NULL) {
+        o->json = json_loads(o->text, 0, NULL);
+        CHECK(o->json != NULL);
+    }
+    return o->json;
 }
 
 /* Without these four nothing can be said about what should run. */
@@ -89,8 +97,9 @@ static void changed(struct agent_cache *c, const char *name, struct agent_obj *o
     if (str_eq(c->plural, "virtualmachines")) {
         vmx_kick(a->vmx, name);
     } else if (str_eq(c->plural, "clusters") && o != NULL) {
-        cluster_changed(a, o->json);
+        cluster_changed(a, agent_object(a, c->plural, name));
     } else if (str_eq(c->plural, "volumes") || str_eq(c->plural, "volumegroups")) {
+        a->volumes_version++;
         vmx_kick_all(a->vmx);
     }
     if (c->apply) {
@@ -104,28 +113,51 @@ static void changed(struct agent_cache *c, const char *name, struct agent_obj *o
     agent_wake(a);
 }
 
+static json_t *pick(const json_t *obj, const char *const *names, size_t n)
+{
+    json_t *few = json_object();
+
+    for (size_t i = 0; i < n; i++) {
+        json_t *v = json_object_get(obj, names[i]);
+
+        if (v != NULL) {
+            (void)json_object_set(few, names[i], v);
+        }
+    }
+    return few;
+}
+
+/* Of a machine that is another host's business: what stopping or adopting it would need. */
+static json_t *slim_elsewhere(const json_t *spec)
+{
+    static const char *const kept[] = { "runPolicy", "paused", "disks", "ha", "shutdownTimeout" };
+
+    return pick(spec, kept, ARRAY_LEN(kept));
+}
+
 /* What the agent never reads is not kept: there may be thousands of machines. */
 static json_t *slim(const struct agent_cache *c, json_t *obj)
 {
-    static const char *const heavy[] = { "managedFields", "annotations", "creationTimestamp",
-                                         "finalizers", "ownerReferences" };
+    static const char *const meta[] = { "name", "uid", "generation", "deletionTimestamp",
+                                        "resourceVersion" }; /* the last for our own Host only */
+    static const char *const status[] = { "assignedHost", "assignedIncarnation" };
     json_t *copy = json_copy(obj);
-    json_t *meta = json_copy(json_object_get(obj, "metadata"));
-    const json_t *status = json_object_get(obj, "status");
+    bool vm = str_eq(c->plural, "virtualmachines");
+    bool host = str_eq(c->plural, "hosts");
 
-    for (size_t i = 0; i < ARRAY_LEN(heavy); i++) {
-        (void)json_object_del(meta, heavy[i]);
-    }
-    (void)json_object_set_new(copy, "metadata", meta);
-    if (str_eq(c->plural, "virtualmachines") && status != NULL) {
-        json_t *few = json_object();
-
-        (void)json_object_set(few, "assignedHost", json_object_get(status, "assignedHost"));
-        (void)json_object_set(few, "assignedIncarnation",
-                              json_object_get(status, "assignedIncarnation"));
-        (void)json_object_set_new(copy, "status", few);
-    } else if (!str_eq(c->plural, "hosts")) {
+    (void)json_object_set_new(
+        copy, "metadata",
+        pick(json_object_get(obj, "metadata"), meta, ARRAY_LEN(meta) - (host ? 0 : 1)));
+    (void)json_object_del(copy, "apiVersion");
+    (void)json_object_del(copy, "kind");
+    if (vm && json_object_get(obj, "status") != NULL) {
+        (void)json_object_set_new(copy, "status",
+                                  pick(json_object_get(obj, "status"), status, ARRAY_LEN(status)));
+    } else if (!host) {
         (void)json_object_del(copy, "status");
+    }
+    if (vm && !str_eq(jget_str(obj, "status.assignedHost", ""), c->a->name)) {
+        (void)json_object_set_new(copy, "spec", slim_elsewhere(json_object_get(obj, "spec")));
     }
     return copy;
 }
@@ -133,7 +165,16 @@ static json_t *slim(const struct agent_cache *c, json_t *obj)
 static void obj_free(struct agent_obj *o)
 {
     json_decref(o->json);
+    free(o->text);
     free(o);
+}
+
+static bool hot(const struct agent_cache *c, const json_t *obj)
+{
+    if (str_eq(c->plural, "virtualmachines")) {
+        return str_eq(jget_str(obj, "status.assignedHost", ""), c->a->name);
+    }
+    return !str_eq(c->plural, "volumes");
 }
 
 static void put(struct agent_cache *c, json_t *obj)
@@ -141,30 +182,31 @@ static void put(struct agent_cache *c, json_t *obj)
     const char *name = obj_name(obj);
     struct agent_obj *o = map_get(&c->objects, name);
     json_t *copy;
-    bool same;
+    char *text;
 
     if (str_eq(c->plural, "hosts") && !str_eq(name, c->a->name)) {
         return;
     }
     copy = slim(c, obj);
+    text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(copy);
+    CHECK(text != NULL);
     if (o == NULL) {
         o = OBJ_NEW(struct agent_obj);
         (void)map_put(&c->objects, name, o);
     }
-    same =
-        o->json != NULL &&
-        json_equal(json_object_get(o->json, "spec"), json_object_get(copy, "spec")) &&
-        json_equal(json_object_get(o->json, "status"), json_object_get(copy, "status")) &&
-        jget_int(o->json, "metadata.generation", 0) == jget_int(copy, "metadata.generation", 0) &&
-        str_eq(jget_str(o->json, "metadata.uid", ""), jget_str(copy, "metadata.uid", "")) &&
-        str_eq(jget_str(o->json, "metadata.deletionTimestamp", ""),
-               jget_str(copy, "metadata.deletionTimestamp", ""));
-    json_decref(o->json);
-    o->json = copy;
     o->round = c->round;
-    if (!same) {
-        changed(c, name, o);
+    o->hot = hot(c, obj);
+    c->a->trim = true;
+    if (str_eq(o->text, text)) {
+        free(text);
+        return;
     }
+    free(o->text);
+    o->text = text;
+    json_decref(o->json);
+    o->json = NULL;
+    changed(c, name, o);
 }
 
 static void drop(struct agent_cache *c, const char *name)
@@ -274,6 +316,36 @@ void agent_watch_stop(struct agent *a)
     free(a->apply_name);
 }
 
+#define TRIM_MS 10000U
+
+static void cool(struct agent_cache *c)
+{
+    const char *name;
+    void *v;
+
+    for (size_t i = 0; map_next(&c->objects, &i, &name, &v);) {
+        struct agent_obj *o = v;
+
+        if (!o->hot) {
+            json_decref(o->json);
+            o->json = NULL;
+        }
+    }
+}
+
+void agent_watch_tick(struct agent *a, uint64_t now)
+{
+    if (!a->trim || now < a->trim_ms + TRIM_MS) {
+        return;
+    }
+    a->trim = false;
+    a->trim_ms = now;
+    for (size_t i = 0; i < a->n_caches; i++) {
+        cool(&a->caches[i]);
+    }
+    (void)malloc_trim(0); /* a list of thousands was parsed and freed */
+}
+
 /* --- objects of the host -----------------------------------------------------------------------
  */
 
@@ -302,13 +374,13 @@ static void on_applied(struct drv_job *job, const struct err *err)
     }
 }
 
-static void apply(struct agent *a, const char *plural, const char *name, json_t *obj)
+static void apply(struct agent *a, const char *plural, const char *name)
 {
     free(a->apply_plural);
     free(a->apply_name);
     a->apply_plural = mem_strdup(plural);
     a->apply_name = mem_strdup(name);
-    a->apply_object = json_incref(obj);
+    a->apply_object = json_deep_copy(agent_object(a, plural, name));
     a->apply_busy = true;
     a->apply_job = (struct drv_job){ .magic = DRV_JOB_MAGIC,
                                      .op = DRV_APPLY,
@@ -335,7 +407,7 @@ void agent_apply_next(struct agent *a)
 
             if (o->to_apply) {
                 o->to_apply = false;
-                apply(a, a->caches[i].plural, name, o->json);
+                apply(a, a->caches[i].plural, name);
                 return;
             }
         }

@@ -211,6 +211,7 @@ void obs_enum_volumes(struct obs *o, uint64_t stamp, const struct drv_volume *v,
         struct vol_entry *e = value;
 
         if (e->seq <= stamp && map_get(&named, key) == NULL) {
+            o->seq += e->v.state != VOL_ABSENT;
             e->v.state = VOL_ABSENT;
             e->v.open = false;
             e->seen_ms = now_ms;
@@ -354,6 +355,11 @@ bool obs_volume_next(const struct obs *o, size_t *pos, const char **ret_group,
     *ret_state = ((const struct vol_entry *)v)->v.state;
     *ret_open = ((const struct vol_entry *)v)->v.open;
     return true;
+}
+
+uint64_t obs_version(const struct obs *o)
+{
+    return o->seq;
 }
 
 size_t obs_running(const struct obs *o)

@@ -72,6 +72,8 @@ bool obs_next(const struct obs *o, size_t *pos, const char **ret_vm);
 /* All volumes known; names valid until the next change. */
 bool obs_volume_next(const struct obs *o, size_t *pos, const char **ret_group,
                      const char **ret_name, enum vol_state *ret_state, bool *ret_open);
+/* Changes with every change of the table of volumes or domains. */
+uint64_t obs_version(const struct obs *o);
 size_t obs_running(const struct obs *o); /* domains RUNNING or PAUSED */
 
 #endif
