@@ -321,10 +321,10 @@ int nw_drv_apply(struct nw_drv *d, const struct nw_op *ops, size_t n, uint64_t d
     return rc;
 }
 
+/* What does not exist needs no undoing, and what exists need not be made again. */
 static bool needless(struct nw_drv *d, const struct nw_op *op)
 {
-    return (op->kind == NW_OP_ADD_LINK && index_of(d, op->dev) != 0) ||
-           (op->kind == NW_OP_DOWN && index_of(d, op->dev) == 0);
+    return (op->kind == NW_OP_ADD_LINK) == (index_of(d, op->dev) != 0);
 }
 
 int nw_drv_undo(struct nw_drv *d, const struct nw_op *ops, size_t n, uint64_t deadline_ms,

@@ -145,7 +145,6 @@ static void make_want(struct nw_host *h)
     void *v;
 
     arena_done(&h->cycle);
-    h->have_plan = false;
     h->undo = NULL;
     h->n_undo = 0;
     h->want =
@@ -153,6 +152,9 @@ static void make_want(struct nw_host *h)
     for (size_t i = 0; map_next(&h->objects, &i, &id, &v);) {
         add_want(h, id, v);
     }
+    h->plan = (struct nw_plan){ .verdicts = ARENA_ARRAY(&h->cycle, struct nw_verdict,
+                                                        h->want.n_ifaces + 1) };
+    h->have_plan = true;
     keep_refused_removals(h);
 }
 
@@ -524,7 +526,7 @@ void nw_host_confirm(struct nw_host *h, uint64_t sent_ms)
 bool nw_host_idle(const struct nw_host *h)
 {
     return !h->busy && !h->dirty && !h->has_next && h->stir_ms == 0 &&
-           h->confirm.state == NW_IDLE && !h->recover;
+           h->confirm.state == NW_IDLE && !h->recover && !h->waits_for_quorum;
 }
 
 /* --- life --------------------------------------------------------------------------------------

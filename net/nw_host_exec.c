@@ -181,7 +181,6 @@ static int look(struct nw_host *h, struct nw_drv *d, struct err *err)
 {
     int rc = observe(h, d, err);
 
-    h->have_plan = rc == 0;
     if (rc != 0) {
         return rc;
     }

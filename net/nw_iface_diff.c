@@ -34,6 +34,9 @@ static void create(struct planner *p, const struct nw_iface *f, const char *why)
     op.bond = f->bond;
     op.bond.set &= ~(uint32_t)NW_BOND_PRIMARY; /* when it is a member */
     op.bridge = f->bridge;
+    if (!f->bridge.vlan_filtering) { /* so it is anyway; some kernels know no such option */
+        op.bridge.set &= ~(uint32_t)NW_BRIDGE_VLANS;
+    }
     plan_emit(p, op, plan_op(NW_OP_DEL_LINK, f->name), "%s", why);
     p->made[f - p->want->ifaces] = true;
 }

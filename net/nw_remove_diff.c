@@ -119,6 +119,9 @@ void plan_delete_link(struct planner *p, const char *name)
         add.bond.set &= ~(uint32_t)NW_BOND_LACP_RATE;
     }
     add.bridge = l.bridge;
+    if (!l.bridge.vlan_filtering) {
+        add.bridge.set &= ~(uint32_t)NW_BRIDGE_VLANS;
+    }
     plan_emit(p, plan_op(NW_OP_DEL_LINK, name), add, "made by Picket and no longer wanted so");
 }
 
