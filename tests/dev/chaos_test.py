@@ -22,6 +22,7 @@ import cluster as dev  # noqa: E402
 HOSTS = ["node1", "node2", "node3"]
 PROCESSES = ["picketd", "picket-agent", "picket-watchdog"]
 CALM = 3.5   # so long it has to stay settled: a lease, until what was hurt last is noticed
+QUIET = 4    # so long after a fault a cluster with a majority answers
 SHORT = 1.5  # half of hostTimeout
 SETTLE = 90  # seconds until everything runs again; a fencing's attempts and the restarts included
 EXIT_CODES = {0, 1, 3, 4, 5, 6, 7}  # a crash is negative, a usage error (2) is a bug of this test
@@ -107,6 +108,7 @@ class Chaos:
         self.cuts = set()    # hosts that are cut off from everybody
         self.wedged = set()
         self.off = set()
+        self.touched = 0     # when the last fault came or went
         self.since = {}      # host -> since when it is hurt
         self.hurt = set()    # hosts that may be fenced for what this phase did
         self.lost_quorum = False
@@ -122,11 +124,23 @@ class Chaos:
 
     def picket(self, *args, stdin=None, timeout=60):
         """What a user types; its exit code must be one of the documented ones, and a failure must say why."""
+        began = time.monotonic()
         p = self.c.run("--request-timeout", "4s", *args, check_rc=False, stdin=stdin, timeout=timeout)
         dev.check(p.returncode in EXIT_CODES, "picket %s: exit %d\n%s" % (" ".join(args), p.returncode, p.stderr))
         dev.check(p.returncode == 0 or p.stderr.strip(), "picket %s: exit %d without a word" %
                   (" ".join(args), p.returncode))
+        dev.check(p.returncode not in (5, 6, 7) or not self.majority_well(began), "picket %s: exit %d, although a "
+                  "majority was well all the time: %s" % (" ".join(args), p.returncode, p.stderr))
         return p
+
+    def majority_well(self, at):
+        """Were two hosts well since QUIET seconds before that time?"""
+        if time.monotonic() < self.touched + QUIET or at < self.touched + QUIET:
+            return False
+        st = dev.json.loads(self.c.dev("status", "-o", "json").stdout)
+        well = [h for h in st["hosts"] if h["name"] in self.healthy() and h["power"] == "on" and
+                h["sinceWallMs"] / 1000.0 < time.time() - (time.monotonic() - at) - QUIET]
+        return len(well) >= 2
 
     # --- faults ---
 
@@ -141,6 +155,7 @@ class Chaos:
             self.lost_quorum = True
 
     def kill_process(self):
+        self.touched = time.monotonic()
         host, process = self.rng.choice(HOSTS), self.rng.choice(PROCESSES)
         p = self.c.dev("kill", host, process, check_rc=False)
         self.say("kill %s on %s: %s" % (process, host, p.stderr.strip() or "ok"))
@@ -169,6 +184,7 @@ class Chaos:
             pass
 
     def hurt_host(self, host, how=None):
+        self.touched = time.monotonic()
         how = how or self.rng.choice(["cut", "cut-in", "cut-out", "wedge", "power", "reset"])
         p = None
         self.say("%s %s" % (how, host))
@@ -190,6 +206,7 @@ class Chaos:
 
     def cure_host(self, host):
         self.say("cure %s" % host)
+        self.touched = time.monotonic()
         if host in self.cuts:
             self.c.dev("heal", host, check_rc=False)
         if host in self.wedged:
@@ -207,6 +224,7 @@ class Chaos:
 
     def cut_link(self):
         """Cuts that leave every host a way to the leader through somebody: nobody may be fenced for one."""
+        self.touched = time.monotonic()
         kind = self.rng.choice(["pair", "pdu", "link", "gateway"])
         host = self.rng.choice(HOSTS)
         if kind == "pair":
@@ -315,6 +333,9 @@ class Chaos:
     def phase_host(self):
         host = self.rng.choice(HOSTS)
         self.hurt_host(host)
+        if self.rng.random() < 0.5:
+            time.sleep(QUIET + 0.5)
+            self.user_apply()
         for _ in range(self.rng.randint(0, 4)):
             self.rng.choice([self.kill_guest, self.user])()
             time.sleep(self.rng.uniform(0.1, 2))
@@ -386,6 +407,7 @@ class Chaos:
 
     def settle(self):
         self.say("heal everything")
+        self.touched = time.monotonic()
         self.c.dev("heal")
         for host in sorted(self.wedged):
             self.c.dev("unwedge", host, check_rc=False)
