@@ -44,6 +44,9 @@ static void lease_env(struct agent *a, struct vm_env *e)
         if (v.wd.armed && v.wd.deadline_ms < e->lease_until_ms) {
             e->lease_until_ms = v.wd.deadline_ms;
         }
+        if (e->lease_half_ms + lease / 3 > e->lease_until_ms) {
+            e->lease_half_ms = e->lease_until_ms > lease / 3 ? e->lease_until_ms - lease / 3 : 0;
+        }
     }
     e->margin_ms = lease / 4;
     e->destroy_ms = lease / 6;
