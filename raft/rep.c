@@ -323,6 +323,25 @@ bool rep_lead_ready(const struct rep *r)
     return guard_ready(&r->guard);
 }
 
+void rep_stats(const struct rep *r, struct rep_stats *ret)
+{
+    const struct guard_stats *g = &r->guard.stats;
+
+    *ret = (struct rep_stats){
+        .log_first = r->raft.log.offset + 1,
+        .log_last = r->raft.log.offset + guard_log_len(&r->raft),
+        .snapshot_index = r->snap->newest.index,
+        .snapshot_bytes = r->snap->newest.size,
+        .queued_bytes = r->queue_bytes,
+        .inflight = r->n_inflight,
+        .disk_full = wal_full(r->wal),
+        .guard_hits = g->acks_delayed + g->acks_clamped + g->acks_muted + g->rollbacks +
+                      g->conflicts_put_off + g->commits_clamped + g->votes_refused +
+                      g->confs_settled + g->compacted_skipped + g->elections_asked_again,
+    };
+    wal_stats(r->wal, ret);
+}
+
 size_t rep_peers(const struct rep *r, struct rep_peer_info *dst, size_t max)
 {
     const struct raft_configuration *c = &r->raft.configuration;

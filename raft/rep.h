@@ -122,6 +122,19 @@ uint64_t rep_committed(const struct rep *r);
 bool rep_lead_ready(const struct rep *r);
 size_t rep_peers(const struct rep *r, struct rep_peer_info *dst, size_t max); /* all members */
 
+/* Counters since the start, for metrics. */
+struct rep_stats {
+    uint64_t log_first, log_last; /* entries in memory */
+    uint64_t log_written_bytes;
+    uint64_t log_write_max_us, log_write_count, log_write_sum_us;
+    uint64_t snapshot_index, snapshot_bytes; /* the newest one; 0: none */
+    uint64_t queued_bytes;                   /* commands not yet proposed or sent */
+    unsigned inflight;                       /* groups proposed and not committed */
+    bool disk_full;                          /* new commands are refused */
+    uint64_t guard_hits;                     /* times that a guard rule had to act */
+};
+void rep_stats(const struct rep *r, struct rep_stats *ret);
+
 /* Propose one command; the request is the caller's until the callback.  On a follower the command
  * is forwarded and the callback waits until the local state has applied it too.
  *

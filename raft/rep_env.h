@@ -66,6 +66,7 @@ struct rep_disk {
 struct rep_env {
     void *ctx;
     uint64_t (*now_ms)(void *ctx);  /* monotonic */
+    uint64_t (*now_us)(void *ctx);  /* any thread; NULL: writes are not timed */
     uint64_t (*wall_ms)(void *ctx); /* since 1970 */
     uint64_t (*random)(void *ctx);
     /* Run the job on the lane; done is called later, never from within this call. */

@@ -179,6 +179,12 @@ static uint64_t env_now(void *ctx)
     return clock_now_ms();
 }
 
+static uint64_t env_now_us(void *ctx)
+{
+    (void)ctx;
+    return clock_now_us();
+}
+
 static uint64_t env_wall(void *ctx)
 {
     (void)ctx;
@@ -328,6 +334,7 @@ static struct rep_env env_table(struct uv_env *e)
     return (struct rep_env){
         .ctx = e,
         .now_ms = env_now,
+        .now_us = env_now_us,
         .wall_ms = env_wall,
         .random = env_random,
         .submit = env_submit,

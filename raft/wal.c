@@ -32,9 +32,12 @@ uint64_t wal_durable(const struct wal *w)
     return w->durable;
 }
 
-uint64_t wal_written(const struct wal *w)
+void wal_stats(const struct wal *w, struct rep_stats *ret)
 {
-    return w->written;
+    ret->log_written_bytes = w->written;
+    ret->log_write_count = w->n_writes;
+    ret->log_write_sum_us = w->write_sum_us;
+    ret->log_write_max_us = w->write_max_us;
 }
 
 bool wal_full(const struct wal *w)
@@ -150,13 +153,22 @@ void wal_add_acks(struct wal *w, const struct wal_ack *acks, size_t n)
 
 /* --- writing --- */
 
+static uint64_t out_now_us(const struct wal_out *o)
+{
+    const struct rep_env *env = o->wal->opts.env;
+
+    return env->now_us == NULL ? 0 : env->now_us(env->ctx);
+}
+
 static void out_run(struct rep_job *job)
 {
     struct wal_out *o = CONTAINER_OF(job, struct wal_out, job);
     struct rep_disk *d = o->wal->disk;
     size_t skip = o->with_head ? 0 : WAL_BLOCK;
+    uint64_t start = out_now_us(o);
 
     o->rc = d->write(d, o->file, o->off, o->b.data + skip, o->b.len - skip, true, &o->err);
+    o->took_us = out_now_us(o) - start;
 }
 
 static void out_done(struct rep_job *job)
@@ -176,6 +188,9 @@ static void out_done(struct rep_job *job)
     CHECK(o->end_pos > w->durable);
     w->durable = o->end_pos;
     w->written += o->b.len;
+    w->n_writes++;
+    w->write_sum_us += o->took_us;
+    w->write_max_us = o->took_us > w->write_max_us ? o->took_us : w->write_max_us;
     if (o->with_head) {
         wal_prepare(w);
     }

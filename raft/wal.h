@@ -98,7 +98,8 @@ uint64_t wal_durable(const struct wal *w); /* up to here they are on the medium 
 void wal_drop(struct wal *w, uint64_t index);
 /* Is the disk too full to prepare the next segment? */
 bool wal_full(const struct wal *w);
-uint64_t wal_written(const struct wal *w); /* bytes since the start, for metrics */
+/* Fills in the log_write fields. */
+void wal_stats(const struct wal *w, struct rep_stats *ret);
 
 /* "wal-<seq>.log" */
 void wal_seg_name(uint64_t seq, char dst[64]);

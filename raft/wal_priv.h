@@ -21,6 +21,7 @@ struct wal_out { /* a batch on its way */
     bool with_head;
     uint64_t off;
     struct rep_file *file;
+    uint64_t took_us;
     struct err err;
     int rc;
 };
@@ -50,6 +51,7 @@ struct wal {
     uint64_t log_id;
     uint64_t batch_seq; /* of the next batch to be closed */
     uint64_t pos, durable, written;
+    uint64_t n_writes, write_sum_us, write_max_us;
     uint64_t next_index, term, vote; /* after the last record collected */
     struct wal_ack acks[WAL_ACKS_MAX];
     size_t n_acks;

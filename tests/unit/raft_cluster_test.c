@@ -438,6 +438,7 @@ static void single_node(void **state)
 static void three_nodes(void **state)
 {
     struct rep_peer_info info[N_MAX];
+    struct rep_stats stats;
     struct node *l, *f;
     char cmd[32];
 
@@ -461,6 +462,13 @@ static void three_nodes(void **state)
         assert_string_equal(info[i].name, nodes[info[i].id - 1].name);
     }
     assert_string_equal(rep_leader_name(f->rep), l->name);
+    rep_stats(l->rep, &stats);
+    assert_int_equal(stats.log_first, 1);
+    assert_int_equal(stats.log_last, rep_applied(l->rep));
+    assert_true(stats.log_write_count > 20 && stats.log_write_max_us > 0);
+    assert_true(stats.log_write_sum_us >= stats.log_write_max_us);
+    assert_int_equal(stats.queued_bytes, 0);
+    assert_false(stats.disk_full);
     finish();
 }
 
