@@ -534,6 +534,18 @@ static const char *choose_target(struct vm_places *s, uint32_t vm)
     return plan.vms[vm].host == PLACE_NONE ? NULL : s->hosts[plan.vms[vm].host].name;
 }
 
+static const char *migration_refusal(struct vm_places *s, const char *target, uint32_t h)
+{
+    if (target == NULL) {
+        return "no other host can take it";
+    }
+    if (h == PLACE_NONE) {
+        return arena_printf(&s->p->a, "there is no host %s: `picket get hosts` lists them", target);
+    }
+    return arena_printf(&s->p->a, "host %s is not ready to take it: `picket why host %s` tells why",
+                        target, target);
+}
+
 static void migration_start(struct vm_places *s, const struct ctl_obj *m, uint32_t vm, json_t *next)
 {
     const char *want = jget_str(m->json, "spec.target", "Auto");
@@ -542,10 +554,7 @@ static void migration_start(struct vm_places *s, const struct ctl_obj *m, uint32
     const char *source = s->vms[vm].current == PLACE_NONE ? "" : s->hosts[s->vms[vm].current].name;
 
     if (h == PLACE_NONE || s->hosts[h].state != PLACE_HOST_READY) {
-        set_phase(s->p, next, "Failed",
-                  target == NULL
-                      ? "no other host can take it"
-                      : arena_printf(&s->p->a, "host %s is not ready to take it", target));
+        set_phase(s->p, next, "Failed", migration_refusal(s, target, h));
         return;
     }
     if (str_eq(source, target)) {
