@@ -393,6 +393,18 @@ static void rep_core_frame(struct rep *r, uint64_t from, uint16_t kind, const ui
     }
 }
 
+/* A peer that is no member (any more) may not use us; raft's own messages are for the core to
+ * judge, since a new member knows nobody yet, and knows less than its leader. */
+static bool rep_frame_allowed(const struct rep_peer *p, uint64_t from, uint16_t kind)
+{
+    if (p != NULL || (kind != FRAME_PROPOSE && kind != FRAME_READ && kind != FRAME_CALL)) {
+        return true;
+    }
+    lg_warn("raft", "peer=%" PRIu64 " kind=%u msg=\"a request from no member was ignored\"", from,
+            kind);
+    return false;
+}
+
 void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data, size_t len)
 {
     struct rep_peer *p = rep_peer(r, from);
@@ -406,6 +418,9 @@ void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data,
             return;
         }
         p->info.last_contact_ms = rep_now(r);
+    }
+    if (!rep_frame_allowed(p, from, kind)) {
+        return;
     }
     switch (kind) {
     case FRAME_STATE:
