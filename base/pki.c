@@ -15,6 +15,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/obj.h"
+#include "base/pki_priv.h"
 #include "base/str.h"
 
 #define PKI_DAY_S (24L * 3600)
@@ -24,7 +25,7 @@
 #define PKI_BACKDATE_S PKI_DAY_S /* clocks of new hosts are often behind */
 #define PKI_SERIAL_BITS 127      /* RFC 5280 section 4.1.2.2: positive, at most 20 octets */
 
-static int pki_fail(struct err *err, const char *doing)
+int pki_fail(struct err *err, const char *doing)
 {
     unsigned long e = ERR_peek_last_error();
     const char *why = e == 0 ? NULL : ERR_reason_error_string(e);
@@ -36,7 +37,7 @@ static int pki_fail(struct err *err, const char *doing)
 /* --- files --- */
 
 /* A file that did not exist before, in full and on the disk, or none at all. */
-static int pki_write_new(const char *file, mode_t mode, BIO *pem, struct err *err)
+int pki_write_new(const char *file, mode_t mode, BIO *pem, struct err *err)
 {
     char *data;
     long len = BIO_get_mem_data(pem, &data);
@@ -59,7 +60,7 @@ out:
     return rc;
 }
 
-static int pki_write_key(const char *file, EVP_PKEY *key, struct err *err)
+int pki_write_key(const char *file, EVP_PKEY *key, struct err *err)
 {
     BIO *pem = BIO_new(BIO_s_secmem());
     int rc;
@@ -123,7 +124,7 @@ static FILE *pki_open(const char *file, struct err *err)
     return f;
 }
 
-static int pki_read_ca(const char *dir, X509 **ret_cert, EVP_PKEY **ret_key, struct err *err)
+int pki_read_ca(const char *dir, X509 **ret_cert, EVP_PKEY **ret_key, struct err *err)
 {
     char *cert_file = mem_printf("%s/ca.crt", dir);
     char *key_file = mem_printf("%s/ca.key", dir);
@@ -271,7 +272,7 @@ static int pki_set_serial(X509 *cert)
 }
 
 /* Version, serial, validity and key; no names and no extensions yet. */
-static int pki_new_cert(EVP_PKEY *key, uint64_t days, X509 **ret, struct err *err)
+int pki_new_cert(EVP_PKEY *key, uint64_t days, X509 **ret, struct err *err)
 {
     X509 *cert = X509_new();
 
@@ -287,12 +288,12 @@ static int pki_new_cert(EVP_PKEY *key, uint64_t days, X509 **ret, struct err *er
     return 0;
 }
 
-static int pki_sign(X509 *cert, EVP_PKEY *ca_key, struct err *err)
+int pki_sign(X509 *cert, EVP_PKEY *ca_key, struct err *err)
 {
     return X509_sign(cert, ca_key, EVP_sha256()) > 0 ? 0 : pki_fail(err, "sign certificate");
 }
 
-static int pki_new_key(EVP_PKEY **ret, struct err *err)
+int pki_new_key(EVP_PKEY **ret, struct err *err)
 {
     *ret = EVP_EC_gen("P-256");
     return *ret != NULL ? 0 : pki_fail(err, "make a P-256 key");
@@ -316,7 +317,7 @@ static int pki_fill_ca(X509 *cert, const struct pki_subject *subject, struct err
     return rc != 0 ? rc : pki_add_san(cert, subject, err);
 }
 
-static int pki_fill_leaf(X509 *cert, X509 *ca, const struct pki_subject *subject, struct err *err)
+int pki_fill_leaf(X509 *cert, X509 *ca, const struct pki_subject *subject, struct err *err)
 {
     X509_NAME *name = X509_get_subject_name(cert);
     int rc;
@@ -334,7 +335,7 @@ static int pki_fill_leaf(X509 *cert, X509 *ca, const struct pki_subject *subject
     return rc != 0 ? rc : pki_add_san(cert, subject, err);
 }
 
-static int pki_check_cluster(const char *cluster, struct err *err)
+int pki_check_cluster(const char *cluster, struct err *err)
 {
     if (cluster == NULL || cluster[0] == '\0' || strlen(cluster) >= 40) {
         return err_set(err, ERR_INVALID,

@@ -26,4 +26,15 @@ int pki_make_ca(const char *dir, const char *cluster, struct err *err) ERR_USED;
 int pki_issue(const char *ca_dir, const struct pki_subject *subject, const char *cert_file,
               const char *key_file, struct err *err) ERR_USED;
 
+/* A fresh key in key_file, and a request for a certificate of it (PEM, PKCS #10; the caller frees).
+ * What it says about names does not matter: who signs decides. */
+int pki_request(const char *key_file, char **ret_csr, struct err *err) ERR_USED;
+/* Sign a request, which must be signed by its own key (ERR_INVALID).  The caller frees *ret_cert.
+ */
+int pki_sign_request(const char *ca_dir, const char *csr, const struct pki_subject *subject,
+                     char **ret_cert, struct err *err) ERR_USED;
+/* A fresh key with its certificate as PEM texts; the caller wipes and frees the key. */
+int pki_issue_pem(const char *ca_dir, const struct pki_subject *subject, char **ret_cert,
+                  char **ret_key, struct err *err) ERR_USED;
+
 #endif

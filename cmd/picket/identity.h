@@ -6,7 +6,10 @@
 #include "cmd/picket/cli.h"
 
 extern const char backup_help[];
+extern const char init_help[];
+extern const char join_help[];
 extern const char member_help[];
+extern const char token_help[];
 extern const char recover_help[];
 extern const char restore_help[];
 extern const char store_help[];
@@ -14,6 +17,9 @@ extern const char store_help[];
 int verb_backup(struct cli *c, int argc, char **argv);
 int verb_recover(struct cli *c, int argc, char **argv);
 int verb_restore(struct cli *c, int argc, char **argv);
+int verb_init(struct cli *c, int argc, char **argv);
+int verb_join(struct cli *c, int argc, char **argv);
+int verb_token(struct cli *c, int argc, char **argv);
 int verb_member(struct cli *c, int argc, char **argv);
 int verb_store(struct cli *c, int argc, char **argv);
 

@@ -195,6 +195,12 @@ static const struct cli_verb verbs[] = {
       "  picket dev cut node2\n"
       "  picket dev logs node2 agent -f\n" COMMON,
       verb_dev },
+    { "init", "Members", "a new cluster with this host as its first voter",
+      "--name HOST --address IP [--dir DIR] [--data DIR]", init_help, verb_init },
+    { "token", "Members", "a token for one host to join with", "create [--voter] [--ttl T]",
+      token_help, verb_token },
+    { "join", "Members", "enrol this host", "TOKEN --name HOST --address IP", join_help,
+      verb_join },
     { "member", "Members", "who votes and who leads",
       "list\nadd NAME --address IP:PORT [--voter]\npromote|demote|remove NAME\ntransfer [NAME]",
       member_help, verb_member },

@@ -12,6 +12,7 @@
 #include "cmd/picketd/auth.h"
 #include "cmd/picketd/backup.h"
 #include "cmd/picketd/change.h"
+#include "cmd/picketd/join.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/v3.h"
 
@@ -333,13 +334,17 @@ void rest_request(void *ctx, struct http_req *req)
     r->req = req;
     dry = http_req_query(req, "dryRun");
     r->dry_run = dry != NULL && str_eq(dry, "All");
-    if (str_starts(req->path, PREFIX)) {
+    if (str_eq(req->path, PREFIX "join") || str_eq(req->peer.role, JOIN_ROLE)) {
+        rest_join(r); /* and nothing else for whoever has only a token */
+    } else if (str_starts(req->path, PREFIX)) {
         const char *rest = req->path + strlen(PREFIX);
 
         if (str_eq(rest, "apply")) {
             rest_apply(r);
         } else if (str_eq(rest, "plan")) {
             rest_plan(r);
+        } else if (str_eq(rest, "tokens")) {
+            rest_token(r);
         } else if (str_eq(rest, "backup")) {
             rest_backup(r);
         } else if (str_eq(rest, "members") || str_starts(rest, "members/")) {
