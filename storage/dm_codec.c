@@ -34,6 +34,14 @@ static bool small(const char *s, uint32_t *ret)
     return true;
 }
 
+/* One of the words that dmsetup uses; any other would mean that we misread its columns. */
+static bool word(const char *s, const char *yes, const char *also, const char *no, const char *nor,
+                 bool *ret)
+{
+    *ret = str_eq(s, yes) || str_eq(s, also);
+    return *ret || str_eq(s, no) || str_eq(s, nor);
+}
+
 static bool read_device(char *line, struct dm_device *d)
 {
     char *col[COLUMNS];
@@ -42,11 +50,11 @@ static bool read_device(char *line, struct dm_device *d)
         return false;
     }
     d->uuid = col[0];
-    d->suspended = str_eq(col[4], "Suspended");
-    d->read_only = str_eq(col[5], "Read-only");
-    d->live = str_eq(col[6], "Live") || str_eq(col[6], "Both");
     d->name = col[7];
-    return small(col[1], &d->major) && small(col[2], &d->minor) && str_parse_u64(col[3], &d->open);
+    return word(col[4], "Suspended", "Suspended", "Active", "Active", &d->suspended) &&
+           word(col[5], "Read-only", "Read-only", "Writeable", "Writeable", &d->read_only) &&
+           word(col[6], "Live", "Both", "None", "Inactive", &d->live) && small(col[1], &d->major) &&
+           small(col[2], &d->minor) && str_parse_u64(col[3], &d->open);
 }
 
 int dm_parse(const char *text, size_t len, struct arena *a, struct dm_devices *ret, struct err *err)

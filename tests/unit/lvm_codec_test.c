@@ -189,8 +189,11 @@ static void reads_device_mapper(void **state)
                                "mpath-36000000000000000e00000000001|253|0|3|Suspended|Read-only|"
                                "Both|odd|name\n"
                                "|253|2|0|Active|Writeable|None|empty\n";
-    static const char *const wrong[] = { "x\n", "u|253|1|1|Active|Writeable|Live|\n",
+    static const char *const wrong[] = { "x\n",
+                                         "u|253|1|1|Active|Writeable|Live|\n",
                                          "u|253|-1|1|Active|Writeable|Live|n\n",
+                                         "u|253|1|1|Aktiv|Writeable|Live|n\n",
+                                         "u|253|1|1|Active|Writeable|?|n\n",
                                          "u|253|99999999999|1|Active|Writeable|Live|n\n" };
     struct arena a = { 0 };
     struct dm_devices d;
