@@ -91,8 +91,20 @@ void agent_wake(struct agent *a)
     CHECK(uv_timer_start(&a->run_timer, on_run, at > now ? at - now : 0, 0) == 0);
 }
 
+/* What the time before the first acknowledgement of the next process goes by. */
+static void note_terms(struct agent *a, const struct renew_view *v)
+{
+    if (v->has_terms && v->lease_ms != 0 &&
+        (a->seen.lease_ms != v->lease_ms || a->seen.freeze != v->terms.freeze)) {
+        a->seen.lease_ms = v->lease_ms;
+        a->seen.freeze = v->terms.freeze;
+        agent_seen_save(a, true);
+    }
+}
+
 static void note_revision(struct agent *a, const struct renew_view *v)
 {
+    note_terms(a, v);
     if (v->revision == 0 || v->epoch != a->epoch) {
         return;
     }

@@ -34,7 +34,7 @@
 #include "fence/wdog.h"
 
 #define FAKE_LOG_MAX 4096
-#define FAKE_L 1200U
+#define FAKE_L 2400U
 #define FAKE_WAIT_MS 20000U
 
 enum fake_mode {
