@@ -191,9 +191,7 @@ static void out_done(struct rep_job *job)
     w->n_writes++;
     w->write_sum_us += o->took_us;
     w->write_max_us = o->took_us > w->write_max_us ? o->took_us : w->write_max_us;
-    if (o->with_head) {
-        wal_prepare(w);
-    }
+    wal_prepare(w, false);
     w->opts.on_durable(w->opts.ctx);
 }
 
@@ -202,7 +200,7 @@ static void wal_switch(struct wal *w, struct wal_out *o)
     struct wal_head h = {
         .log_id = w->log_id,
         .seq = w->cur.seq + 1,
-        .size = w->opts.segment_bytes,
+        .size = w->next_size,
         .first_index = o->first_index,
         .batch_seq = o->seq,
         .term = o->term,
@@ -241,7 +239,7 @@ void wal_kick(struct wal *w)
     o->with_head = false;
     if (w->cur_file == NULL || w->cur_off + o->b.len - WAL_BLOCK > w->cur.size) {
         if (w->next_file == NULL) {
-            wal_prepare(w);
+            wal_prepare(w, true);
             return;
         }
         wal_switch(w, o);
@@ -274,6 +272,7 @@ static int wal_first(struct wal *w, struct err *err)
     } while (w->log_id == 0);
     w->batch_seq = 1;
     wal_seg_name(1, name);
+    w->next_size = w->opts.segment_bytes;
     rc = wal_make_file(w, name, err);
     return rc != 0 ? rc : w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->next_file, err);
 }
@@ -281,7 +280,6 @@ static int wal_first(struct wal *w, struct err *err)
 static int wal_resume(struct wal *w, const struct wal_scan *scan, struct err *err)
 {
     char name[64];
-    uint64_t size;
     int rc;
 
     w->log_id = scan->log_id;
@@ -298,9 +296,9 @@ static int wal_resume(struct wal *w, const struct wal_scan *scan, struct err *er
     wal_seg_name(scan->spare_seq, name);
     rc = w->disk->open(w->disk, name, REP_OPEN_WRITE, &w->next_file, err);
     if (rc == 0) {
-        rc = w->disk->size(w->disk, w->next_file, &size, err);
+        rc = w->disk->size(w->disk, w->next_file, &w->next_size, err);
     }
-    if (rc == 0 && size != w->opts.segment_bytes) {
+    if (rc == 0 && (w->next_size < WAL_SEGMENT_MIN || w->next_size % WAL_BLOCK != 0)) {
         w->disk->close(w->disk, w->next_file);
         w->next_file = NULL;
         rc = w->disk->remove(w->disk, name, err);

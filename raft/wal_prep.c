@@ -129,6 +129,7 @@ static void prep_done(struct rep_job *job)
             lg_info("wal", "dir=%s msg=\"the next log file could be prepared again\"", w->opts.dir);
         }
         w->next_file = p->file;
+        w->next_size = w->opts.segment_bytes;
         w->prep_failed = false;
         return;
     }
@@ -147,10 +148,10 @@ static void prep_done(struct rep_job *job)
     }
 }
 
-void wal_prepare(struct wal *w)
+void wal_prepare(struct wal *w, bool now)
 {
     if (w->preparing || w->next_file != NULL || w->failed ||
-        (w->writing != NULL && w->writing->with_head)) {
+        (!now && w->cur_off < w->cur.size / 4) || (w->writing != NULL && w->writing->with_head)) {
         /* The last: a file without a head, after a crash, is always the last one. */
         return;
     }
@@ -171,7 +172,7 @@ void wal_tick(struct wal *w)
         w->prep_wait--;
         return;
     }
-    wal_prepare(w);
+    wal_prepare(w, false);
 }
 
 /* --- dropping --- */
@@ -191,6 +192,6 @@ void wal_drop(struct wal *w, uint64_t index)
     if (n > 0) {
         memmove(w->old, w->old + n, (w->n_old - n) * sizeof(*w->old));
         w->n_old -= n;
-        wal_prepare(w);
+        wal_prepare(w, false);
     }
 }

@@ -61,8 +61,9 @@ struct wal {
     uint64_t cur_off;
     struct rep_file *cur_file;
     struct rep_file *next_file; /* NULL: not prepared */
-    uint64_t spare;             /* number of a dropped file to recycle, 0: none */
-    struct wal_out *fill;       /* NULL: nothing collected */
+    uint64_t next_size;
+    uint64_t spare;       /* number of a dropped file to recycle, 0: none */
+    struct wal_out *fill; /* NULL: nothing collected */
     struct wal_out *queue, **queue_end;
     struct wal_out *writing;
     struct wal_out *pool;
@@ -73,8 +74,9 @@ struct wal {
 };
 
 void wal_submit(struct wal *w, enum rep_lane lane, struct rep_job *job);
-/* Make the next segment, unless there is one or it is being made. */
-void wal_prepare(struct wal *w);
+/* Make the next segment, unless there is one or it is being made; `now`, or when a quarter of the
+ * present one is used. */
+void wal_prepare(struct wal *w, bool now);
 /* A new file of zeroes with this name; blocking. */
 int wal_make_file(struct wal *w, const char *name, struct err *err) ERR_USED;
 

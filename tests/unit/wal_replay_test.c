@@ -326,9 +326,9 @@ static void full_disk_waits(void **state)
     uint64_t i = 1;
 
     (void)state;
-    disk.room = 3 * SEGMENT + SEGMENT / 2; /* first, second, and half of a third */
+    disk.room = 3 * SEGMENT + SEGMENT / 2; /* three, and half of the next */
     wal_add_meta(w, 1, 0);
-    for (; i <= 100 && !wal_full(w); i++) {
+    for (; i <= 200 && !wal_full(w); i++) {
         struct rep_job *j;
 
         entry(i, 1, 90000);
