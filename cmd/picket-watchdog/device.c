@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -70,19 +71,44 @@ static enum wdog_kind kind_of(const char *identity)
     return strstr(identity, "Software Watchdog") != NULL ? WDOG_KIND_SOFTDOG : WDOG_KIND_HARDWARE;
 }
 
-static int linux_arm(struct device *d, uint32_t timeout_ms, struct err *err)
+static void linux_disarm(struct device *d)
+{
+    int off = WDIOS_DISABLECARD;
+
+    (void)ioctl(d->fd, WDIOC_SETOPTIONS, &off);
+    (void)!write(d->fd, "V", 1); /* the magic close */
+    device_close(d);
+}
+
+/* Never waits: a FIFO without a reader would.  A character device is all that is asked for before
+ * it is opened, because that starts a watchdog. */
+static int linux_open(struct device *d, struct err *err)
+{
+    struct stat st;
+
+    if (stat(d->path, &st) != 0) {
+        return err_native(err, ERR_SYS, "errno", errno, "--device %s: is its driver loaded?",
+                          d->path);
+    }
+    if (!S_ISCHR(st.st_mode)) {
+        return err_set(err, ERR_INVALID, "--device %s is no character device", d->path);
+    }
+    d->fd = open(d->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (d->fd < 0) {
+        return err_native(err, ERR_SYS, "errno", errno, "open %s%s", d->path,
+                          errno == EBUSY ? ": another program feeds it, stop that one first" : "");
+    }
+    return 0;
+}
+
+static int linux_set(struct device *d, uint32_t timeout_ms, struct err *err)
 {
     struct watchdog_info info = { 0 };
     int seconds = (int)((timeout_ms + 999) / 1000);
 
-    if (d->fd < 0) {
-        d->fd = open(d->path, O_WRONLY | O_CLOEXEC);
-    }
-    if (d->fd < 0) {
-        return err_native(err, ERR_SYS, "errno", errno, "open %s", d->path);
-    }
     if (ioctl(d->fd, WDIOC_GETSUPPORT, &info) != 0) {
-        return err_native(err, ERR_SYS, "errno", errno, "%s: WDIOC_GETSUPPORT", d->path);
+        return err_native(err, ERR_SYS, "errno", errno, "%s is no watchdog: WDIOC_GETSUPPORT",
+                          d->path);
     }
     /* A driver without SETTIMEOUT keeps its own; what it reads back counts either way. */
     (void)ioctl(d->fd, WDIOC_SETTIMEOUT, &seconds);
@@ -98,13 +124,31 @@ static int linux_arm(struct device *d, uint32_t timeout_ms, struct err *err)
     return 0;
 }
 
-static void linux_disarm(struct device *d)
+/* What cannot be used is not left running: nobody would feed it. */
+static int linux_arm(struct device *d, uint32_t timeout_ms, struct err *err)
 {
-    int off = WDIOS_DISABLECARD;
+    bool fresh = d->fd < 0;
+    int rc = fresh ? linux_open(d, err) : 0;
 
-    (void)ioctl(d->fd, WDIOC_SETOPTIONS, &off);
-    (void)!write(d->fd, "V", 1); /* the magic close */
-    device_close(d);
+    if (rc == 0) {
+        rc = linux_set(d, timeout_ms, err);
+        if (rc != 0 && fresh) {
+            linux_disarm(d);
+        }
+    }
+    return rc;
+}
+
+/* The shortest timeout that the driver takes; some refuse less than a few seconds. */
+static void linux_hasten(struct device *d)
+{
+    for (uint32_t ms = 1000; ms <= d->timeout_ms; ms += 1000) {
+        int seconds = (int)(ms / 1000);
+
+        if (ioctl(d->fd, WDIOC_SETTIMEOUT, &seconds) == 0) {
+            return;
+        }
+    }
 }
 
 /* --- `picket dev`
@@ -198,13 +242,11 @@ int device_feed(struct device *d, struct err *err)
 
 void device_hasten(struct device *d)
 {
-    int seconds = 1;
-
     switch (d->how) {
     case DEVICE_NONE:
         return;
     case DEVICE_LINUX:
-        (void)ioctl(d->fd, WDIOC_SETTIMEOUT, &seconds);
+        linux_hasten(d);
         return;
     case DEVICE_DEV:
         (void)dev_send(d, WDOG_DEV_ARM, WDOG_TIMEOUT_MIN_MS);
