@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "cmd/picket-fence/metadata.h"
 #include "fence/agent_exec.h"
 #include "fence/run.h"
 #include "fence/snmp_drv.h"
@@ -150,10 +151,17 @@ int main(int argc, char **argv)
     struct err err;
 
     harden();
-    if (argc == 3 && strcmp(argv[1], "--agent-dir") == 0) {
+    if (argc >= 3 && strcmp(argv[1], "--agent-dir") == 0) {
         dir = argv[2];
-    } else if (argc != 1) {
-        (void)fputs("usage: picket-fence [--agent-dir DIR] < operation (see docs/fencing.md)\n",
+        argc -= 2;
+        argv += 2;
+    }
+    if (argc == 3 && strcmp(argv[1], "--metadata") == 0) {
+        return metadata_print(dir, argv[2]);
+    }
+    if (argc != 1) {
+        (void)fputs("usage: picket-fence [--agent-dir DIR] < operation (see docs/fencing.md)\n"
+                    "       picket-fence [--agent-dir DIR] --metadata PROGRAM\n",
                     stderr);
         return 1;
     }

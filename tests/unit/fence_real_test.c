@@ -518,6 +518,41 @@ static void agent_apc_snmp(void **state)
     expect(&a, FENCE_UNKNOWN, FENCE_POWER_UNKNOWN);
 }
 
+/* --- metadata
+ * ----------------------------------------------------------------------------------------- */
+
+static int metadata(const struct rig *r, const char *program, char *text, size_t size)
+{
+    char cmd[600];
+    size_t n;
+    FILE *p;
+
+    (void)snprintf(cmd, sizeof(cmd), "'%s/picket-fence' --metadata '%s' 2>&1", r->bin, program);
+    p = popen(cmd, "r");
+    assert_non_null(p);
+    n = fread(text, 1, size - 1, p);
+    text[n] = '\0';
+    return WEXITSTATUS(pclose(p));
+}
+
+static void metadata_of_an_agent(void **state)
+{
+    char text[32768];
+
+    assert_int_equal(metadata(*state, "fence_apc_snmp", text, sizeof(text)), 0);
+    assert_non_null(strstr(text, "PARAMETER"));
+    assert_non_null(strstr(text, "\ncommunity "));
+    assert_non_null(strstr(text, "Set the community string"));
+    assert_null(strstr(text, "\nip "));           /* a field of the device */
+    assert_null(strstr(text, "\nipaddr "));       /* deprecated */
+    assert_null(strstr(text, "\naction "));       /* not the device's */
+    assert_null(strstr(text, "password_script")); /* refused */
+    assert_int_equal(metadata(*state, "fence_absent", text, sizeof(text)), 1);
+    assert_non_null(strstr(text, "package fence-agents"));
+    assert_int_equal(metadata(*state, "../bin/sh", text, sizeof(text)), 1);
+    assert_non_null(strstr(text, "give the name of a fence agent"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +565,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(redfish_unknown_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(redfish_misbehaves, setup, teardown),
         cmocka_unit_test_setup_teardown(agent_apc_snmp, setup, teardown),
+        cmocka_unit_test_setup_teardown(metadata_of_an_agent, setup, teardown),
     };
 
     (void)signal(SIGPIPE, SIG_IGN);
