@@ -99,6 +99,7 @@ struct nw_link {
     bool up;      /* switched on */
     bool carrier; /* and with a link */
     uint32_t mtu;
+    uint32_t own_mtu; /* of a member: what it gets back when it leaves; 0: not known */
     int master_index;
     int lower_index; /* of a VLAN, in this namespace */
     char master[NW_NAME];

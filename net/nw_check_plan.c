@@ -123,6 +123,15 @@ static bool check_lower(struct planner *p, size_t i)
     const struct nw_iface *f = &p->want->ifaces[i];
     const struct nw_iface *w = plan_wanted(p, f->lower);
 
+    for (size_t k = 0; f->kind == NW_VLAN && k < p->want->n_ifaces; k++) {
+        const struct nw_iface *g = &p->want->ifaces[k];
+
+        if (p->plan->verdicts[k].kind != NW_BLOCKED && g->kind == NW_BOND &&
+            plan_has_member(g, f->lower)) {
+            return block(p, i, "MemberTaken", "%s is part of %s; put the VLAN on %s", f->lower,
+                         g->object, g->name);
+        }
+    }
     if (f->kind != NW_VLAN || nw_obs_link(p->before, f->lower) != NULL ||
         (w != NULL && p->plan->verdicts[w - p->want->ifaces].kind == NW_OK)) {
         return false;
@@ -248,6 +257,28 @@ static bool check_addrs(struct planner *p, size_t i)
     return false;
 }
 
+/* The kernel refuses a gateway that no address of the interface has in its network. */
+static bool check_gateway(struct planner *p, size_t i)
+{
+    const struct nw_iface *f = &p->want->ifaces[i];
+    bool found = f->gateway.family == 0;
+    char text[NW_ADDR_TEXT];
+
+    for (size_t k = 0; k < f->n_addrs; k++) {
+        found = found || nw_addr_covers(&f->addrs[k], &f->gateway);
+    }
+    for (size_t k = 0; k < p->before->n_addrs; k++) {
+        found = found || (strcmp(p->before->addrs[k].dev, f->name) == 0 &&
+                          nw_addr_covers(&p->before->addrs[k].addr, &f->gateway));
+    }
+    if (found) {
+        return false;
+    }
+    nw_ip_format(&f->gateway, text, sizeof(text));
+    return block(p, i, "GatewayOutOfReach",
+                 "the gateway %s is in the network of none of its addresses", text);
+}
+
 static bool reaches(const struct planner *p, const char *from, const char *to, size_t depth)
 {
     const struct nw_iface *f = plan_wanted(p, from);
@@ -299,7 +330,7 @@ void plan_check(struct planner *p)
         for (size_t i = 0; i < p->want->n_ifaces; i++) {
             if (p->plan->verdicts[i].kind == NW_OK &&
                 (check_itself(p, i) || check_cycle(p, i) || check_lower(p, i) ||
-                 check_members(p, i) || check_addrs(p, i))) {
+                 check_members(p, i) || check_addrs(p, i) || check_gateway(p, i))) {
                 again = true;
             }
         }

@@ -74,8 +74,7 @@ static void attach(struct planner *p, const struct nw_iface *f, const char *name
         return;
     }
     if (l->master[0] != 0) {
-        plan_emit(p, plan_op_other(NW_OP_MASTER, name, ""),
-                  plan_op_other(NW_OP_MASTER, name, l->master), "it moves to %s", f->name);
+        plan_leave(p, name, "it moves to %s", f->name);
         l = nw_obs_link(&p->now, name);
     }
     if (f->kind == NW_BOND && l->up) {
@@ -83,6 +82,9 @@ static void attach(struct planner *p, const struct nw_iface *f, const char *name
                   "a bond takes only cards that are off, and switches them on");
     } else if (f->kind == NW_BRIDGE) {
         plan_bring_up(p, name, "a port has to be on");
+    }
+    if (f->kind == NW_BOND) {
+        plan_keep_vlan_mtu(p, name, nw_obs_link(&p->now, f->name)->mtu);
     }
     plan_emit(p, plan_op_other(NW_OP_MASTER, name, f->name), plan_op_other(NW_OP_MASTER, name, ""),
               "declared as part of %s", f->name);

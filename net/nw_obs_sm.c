@@ -85,6 +85,19 @@ static void del_link(struct nw_obs *o, const char *name)
     o->n_links = n;
 }
 
+static void set_mtu(struct nw_obs *o, struct nw_link *l, uint32_t mtu)
+{
+    l->mtu = mtu;
+    for (size_t i = 0; i < o->n_links; i++) {
+        struct nw_link *x = &o->links[i];
+
+        if ((l->kind == NW_BOND && strcmp(x->master, l->name) == 0) ||
+            (x->kind == NW_VLAN && strcmp(x->lower, l->name) == 0 && x->mtu > mtu)) {
+            x->mtu = mtu;
+        }
+    }
+}
+
 static void set_master(struct nw_obs *o, struct nw_link *l, const char *master)
 {
     const struct nw_link *old = nw_obs_link(o, l->master);
@@ -95,13 +108,15 @@ static void set_master(struct nw_obs *o, struct nw_link *l, const char *master)
     }
     if (old != NULL && old->kind == NW_BOND) {
         go_down(o, l);
+        l->mtu = l->own_mtu != 0 ? l->own_mtu : l->mtu;
     }
     (void)str_copy(l->master, sizeof(l->master), master);
     l->is_slave = now != NULL && now->kind == NW_BOND;
     l->port_cost = 0;
     if (l->is_slave) {
         l->up = true;
-        l->mtu = now->mtu;
+        l->own_mtu = l->mtu;
+        set_mtu(o, l, now->mtu);
     }
 }
 
@@ -127,19 +142,6 @@ static void merge_bridge(struct nw_bridge *d, const struct nw_bridge *s)
     d->forward_delay = (s->set & NW_BRIDGE_DELAY) != 0 ? s->forward_delay : d->forward_delay;
     d->hello_time = (s->set & NW_BRIDGE_HELLO) != 0 ? s->hello_time : d->hello_time;
     d->max_age = (s->set & NW_BRIDGE_MAX_AGE) != 0 ? s->max_age : d->max_age;
-}
-
-static void set_mtu(struct nw_obs *o, struct nw_link *l, uint32_t mtu)
-{
-    l->mtu = mtu;
-    for (size_t i = 0; i < o->n_links; i++) {
-        struct nw_link *x = &o->links[i];
-
-        if ((l->kind == NW_BOND && strcmp(x->master, l->name) == 0) ||
-            (x->kind == NW_VLAN && strcmp(x->lower, l->name) == 0 && x->mtu > mtu)) {
-            x->mtu = mtu;
-        }
-    }
 }
 
 static void add_addr(struct nw_obs *o, const struct nw_op *op)

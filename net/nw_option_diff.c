@@ -47,9 +47,7 @@ static void reset_bond(struct planner *p, const struct nw_iface *f, uint32_t bit
         }
     }
     for (size_t i = 0; i < n; i++) {
-        plan_emit(p, plan_op_other(NW_OP_MASTER, members[i], ""),
-                  plan_op_other(NW_OP_MASTER, members[i], f->name),
-                  "the mode can change only without members");
+        plan_leave(p, members[i], "the mode can change only without members");
     }
     if (nw_obs_link(&p->now, f->name)->up) {
         plan_emit(p, plan_op(NW_OP_DOWN, f->name), plan_op(NW_OP_UP, f->name),
@@ -134,6 +132,20 @@ void plan_options(struct planner *p, const struct nw_iface *f)
     }
 }
 
+void plan_keep_vlan_mtu(struct planner *p, const char *name, uint32_t mtu)
+{
+    for (size_t i = 0; i < p->now.n_links; i++) {
+        const struct nw_link *x = &p->now.links[i];
+
+        if (x->kind == NW_VLAN && strcmp(x->lower, name) == 0 && x->mtu > mtu) {
+            struct nw_op again = plan_op(NW_OP_MTU, x->name);
+
+            again.value = x->mtu;
+            plan_emit(p, (struct nw_op){ 0 }, again, "as it was");
+        }
+    }
+}
+
 static void set_mtu(struct planner *p, const char *name, uint32_t mtu, const char *why)
 {
     const struct nw_link *l = nw_obs_link(&p->now, name);
@@ -143,16 +155,26 @@ static void set_mtu(struct planner *p, const char *name, uint32_t mtu, const cha
     if (l == NULL || l->mtu == mtu) {
         return;
     }
+    plan_keep_vlan_mtu(p, name, mtu);
     op.value = mtu;
     inverse.value = l->mtu;
     plan_emit(p, op, inverse, "%s", why);
 }
 
-/* Cards have no object of their own: they take the size of what is above them. */
-static void card_mtu(struct planner *p, const char *card, uint32_t mtu, bool only_raise)
+/* Cards have no object of their own: they take the largest size of what is above them. */
+static void card_mtu(struct planner *p, const char *card, bool only_raise)
 {
     const struct nw_link *l = nw_obs_link(&p->now, card);
+    uint32_t mtu = 0;
 
+    for (size_t i = 0; i < p->want->n_ifaces; i++) {
+        const struct nw_iface *f = &p->want->ifaces[i];
+
+        if (p->plan->verdicts[i].kind != NW_BLOCKED && f->mtu > mtu &&
+            (strcmp(f->lower, card) == 0 || plan_has_member(f, card))) {
+            mtu = f->mtu;
+        }
+    }
     if (l != NULL && plan_wanted(p, card) == NULL && nw_record_find(p->rec, card) == NULL &&
         (!only_raise || l->mtu < mtu)) {
         set_mtu(p, card, mtu, "packets of that size have to pass through it");
@@ -165,10 +187,10 @@ void plan_mtu(struct planner *p, const struct nw_iface *f)
         return;
     }
     if (f->kind == NW_VLAN) {
-        card_mtu(p, f->lower, f->mtu, true);
+        card_mtu(p, f->lower, true);
     }
     for (size_t i = 0; f->kind == NW_BRIDGE && i < f->n_members; i++) {
-        card_mtu(p, f->members[i], f->mtu, false);
+        card_mtu(p, f->members[i], false);
     }
     set_mtu(p, f->name, f->mtu, "as declared");
 }

@@ -71,6 +71,29 @@ void plan_emit(struct planner *p, struct nw_op op, struct nw_op inverse, const c
     }
 }
 
+/* The undo list switches the member on again at the end: it may never have left. */
+void plan_leave(struct planner *p, const char *member, const char *fmt, ...)
+{
+    struct nw_link l = *nw_obs_link(&p->now, member);
+    const struct nw_link *master = nw_obs_link(&p->now, l.master);
+    char why[200];
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(why, sizeof(why), fmt, ap);
+    va_end(ap);
+    if (l.up && master != NULL && master->kind == NW_BOND) {
+        struct nw_op mtu = plan_op(NW_OP_MTU, member);
+
+        mtu.value = l.mtu;
+        plan_keep_vlan_mtu(p, member, master->mtu);
+        plan_emit(p, (struct nw_op){ 0 }, mtu, "as it was");
+        plan_emit(p, (struct nw_op){ 0 }, plan_op(NW_OP_UP, member), "as it was");
+    }
+    plan_emit(p, plan_op_other(NW_OP_MASTER, member, ""),
+              plan_op_other(NW_OP_MASTER, member, l.master), "%s", why);
+}
+
 /* What the kernel dropped on the way and no single step brings back. */
 static void ensure(struct planner *p, struct nw_obs *end, size_t *cap)
 {

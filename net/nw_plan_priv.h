@@ -26,6 +26,10 @@ struct nw_op plan_op(enum nw_op_kind kind, const char *dev);
 struct nw_op plan_op_other(enum nw_op_kind kind, const char *dev, const char *other);
 struct nw_op plan_op_addr(enum nw_op_kind kind, const char *dev, const struct nw_addr *addr);
 
+/* Take a member away from its bond or bridge. */
+void plan_leave(struct planner *p, const char *member, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* nw_check_plan.c: fill in the verdicts. */
 void plan_check(struct planner *p);
 /* The wanted interface of that name which is not blocked, or NULL. */
@@ -40,6 +44,8 @@ void plan_rehome(struct planner *p, const char *leaving);
 
 /* nw_option_diff.c: options and MTU of an interface that exists. */
 void plan_options(struct planner *p, const struct nw_iface *f);
+/* `name` gets smaller, and with it VLANs above: the undo list makes them large again. */
+void plan_keep_vlan_mtu(struct planner *p, const char *name, uint32_t mtu);
 void plan_mtu(struct planner *p, const struct nw_iface *f);
 void plan_primary(struct planner *p, const struct nw_iface *f);
 void plan_path_cost(struct planner *p, const struct nw_iface *f);

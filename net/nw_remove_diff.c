@@ -36,9 +36,7 @@ static void detach(struct planner *p, const char *member, const char *master)
         return;
     }
     was_up = l->up;
-    plan_emit(p, plan_op_other(NW_OP_MASTER, member, ""),
-              plan_op_other(NW_OP_MASTER, member, master), "no longer declared as part of %s",
-              master);
+    plan_leave(p, member, "no longer declared as part of %s", master);
     if (was_up) { /* a bond switches off what it lets go */
         plan_bring_up(p, member, "it was on before");
     }
@@ -94,8 +92,7 @@ void plan_delete_link(struct planner *p, const char *name)
     struct nw_op mtu = plan_op(NW_OP_MTU, name);
 
     if (l.master[0] != 0) {
-        plan_emit(p, plan_op_other(NW_OP_MASTER, name, ""),
-                  plan_op_other(NW_OP_MASTER, name, l.master), "it is going away");
+        plan_leave(p, name, "it is going away");
     }
     for (size_t i = 0; i < p->now.n_addrs; i++) {
         struct nw_ifaddr a = p->now.addrs[i];

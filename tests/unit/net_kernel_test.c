@@ -480,8 +480,8 @@ static void test_kernel_refusal_is_undone(void **state)
     begin(&w);
     card("0");
     birth(&w, "boot1");
-    /* the bridge is made, then its gateway is out of reach */
-    put(&w, "bridges", "br0", "{\"addresses\": [\"192.0.2.1/24\"], \"gateway\": \"203.0.113.9\"}");
+    /* the bridge is made, then the kernel does not like the address */
+    put(&w, "bridges", "br0", "{\"ports\": [\"e0\"], \"addresses\": [\"ff02::5/64\"]}");
     nw_host_synced(w.host);
     until_reason(&w, "bridges", "br0", "Failed");
     expect("! ip link show br0 2>/dev/null");
