@@ -81,7 +81,12 @@ typedef void node_read_cb(void *data, const struct err *err);
 void node_read(struct node *n, node_read_cb *cb, void *data);
 
 /* Calls between picketds (rep_call kinds). */
-enum node_call { NODE_CALL_LEASE = 1, NODE_CALL_RAW_LEASE = 2, NODE_CALL_ALIVE = 3, NODE_CALL_MEMBER = 4 };
+enum node_call {
+    NODE_CALL_LEASE = 1,
+    NODE_CALL_RAW_LEASE = 2,
+    NODE_CALL_ALIVE = 3,
+    NODE_CALL_MEMBER = 4
+};
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL
  * when absent (err->code ERR_NOT_FOUND) or corrupt.  The caller owns it. */
