@@ -111,6 +111,19 @@ static bool connect_wd(struct renew *r)
     return true;
 }
 
+#define LMAX_SPARE_MS 100U /* between our clock reading and the watchdog's */
+
+/* The end of the lease, or less: the watchdog refuses what is further ahead than the Lmax of its
+ * arming, and a lease may have become longer since.  A nearer deadline only ends the host earlier.
+ */
+static uint64_t deadline_for(const struct renew *r, uint32_t lmax_ms)
+{
+    uint64_t until = r->view.lease_until_ms;
+    uint64_t most = clock_now_ms() + lmax_ms - (lmax_ms > LMAX_SPARE_MS ? LMAX_SPARE_MS : 0);
+
+    return lmax_ms != 0 && until > most ? most : until;
+}
+
 /* The next thing to tell it: disarm, arm, or just ask how it is. */
 static void say_something(struct renew *r)
 {
@@ -125,7 +138,7 @@ static void say_something(struct renew *r)
         wdog_client_prepare(&r->wd, &rq, WDOG_ARM);
         rq.timeout_ms = r->arm_timeout_ms;
         rq.lmax_ms = r->arm_lmax_ms;
-        rq.deadline_boottime_ms = v->lease_until_ms;
+        rq.deadline_boottime_ms = deadline_for(r, r->arm_lmax_ms);
     } else {
         wdog_client_prepare(&r->wd, &rq, WDOG_STATUS);
     }
@@ -182,7 +195,7 @@ void renew_wd_deadline(struct renew *r)
         return;
     }
     wdog_client_prepare(&r->wd, &rq, WDOG_SET_DEADLINE);
-    rq.deadline_boottime_ms = v->lease_until_ms;
+    rq.deadline_boottime_ms = deadline_for(r, v->wd.lmax_ms);
     send_request(r, &rq);
 }
 
