@@ -139,6 +139,23 @@ static bool check_lower(struct planner *p, size_t i)
     return block(p, i, "NoInterface", "there is no interface %s", f->lower);
 }
 
+/* A VLAN's packets pass through what is below it; cards are adapted, objects have their own word.
+ */
+static bool check_mtu(struct planner *p, size_t i)
+{
+    const struct nw_iface *f = &p->want->ifaces[i];
+    const struct nw_iface *w = plan_wanted(p, f->lower);
+    const struct nw_link *l = nw_obs_link(p->before, f->lower);
+    uint32_t below = w == NULL ? 0 : w->mtu != 0 ? w->mtu : l != NULL ? l->mtu : 1500;
+
+    if (w == NULL || f->mtu <= below) {
+        return false;
+    }
+    return block(p, i, "MtuTooLarge",
+                 "mtu %u does not fit through %s, which has %u; set its mtu too", f->mtu, w->object,
+                 below);
+}
+
 static bool check_addr_in_the_way(struct planner *p, size_t i, const char *member)
 {
     char text[NW_ADDR_TEXT];
@@ -329,7 +346,7 @@ void plan_check(struct planner *p)
         again = false;
         for (size_t i = 0; i < p->want->n_ifaces; i++) {
             if (p->plan->verdicts[i].kind == NW_OK &&
-                (check_itself(p, i) || check_cycle(p, i) || check_lower(p, i) ||
+                (check_itself(p, i) || check_cycle(p, i) || check_lower(p, i) || check_mtu(p, i) ||
                  check_members(p, i) || check_addrs(p, i) || check_gateway(p, i))) {
                 again = true;
             }

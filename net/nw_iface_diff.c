@@ -213,10 +213,16 @@ static void put_gateway(struct planner *p, const struct nw_iface *f, struct nw_o
     put_route(p, &r, "declared");
 }
 
-/* A default route that makes place for a declared one. */
+/* A default route that makes place for a declared one, or is not declared any more. */
 static bool is_superseded(const struct planner *p, const struct nw_route *r)
 {
     const struct nw_link *l = nw_obs_link(&p->now, r->dev);
+
+    for (size_t i = 0; i < p->n_dropped; i++) {
+        if (nw_route_eq(&p->dropped[i], r)) {
+            return true;
+        }
+    }
 
     for (size_t i = 0; r->dst_len == 0 && i < p->want->n_ifaces; i++) {
         if (p->plan->verdicts[i].kind == NW_OK &&

@@ -108,7 +108,7 @@ static void set_master(struct nw_obs *o, struct nw_link *l, const char *master)
     }
     if (old != NULL && old->kind == NW_BOND) {
         go_down(o, l);
-        l->mtu = l->own_mtu != 0 ? l->own_mtu : l->mtu;
+        set_mtu(o, l, l->own_mtu != 0 ? l->own_mtu : l->mtu);
     }
     (void)str_copy(l->master, sizeof(l->master), master);
     l->is_slave = now != NULL && now->kind == NW_BOND;

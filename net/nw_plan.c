@@ -86,7 +86,7 @@ void plan_leave(struct planner *p, const char *member, const char *fmt, ...)
         struct nw_op mtu = plan_op(NW_OP_MTU, member);
 
         mtu.value = l.mtu;
-        plan_keep_vlan_mtu(p, member, master->mtu);
+        plan_keep_vlan_mtu(p, member, 0);
         plan_emit(p, (struct nw_op){ 0 }, mtu, "as it was");
         plan_emit(p, (struct nw_op){ 0 }, plan_op(NW_OP_UP, member), "as it was");
     }
@@ -200,6 +200,7 @@ void nw_plan_make(const struct nw_want *want, const struct nw_obs *obs, const st
     *ret = (struct nw_plan){ 0 };
     ret->verdicts = ARENA_ARRAY(a, struct nw_verdict, want->n_ifaces + 1);
     ret->next.items = ARENA_ARRAY(a, struct nw_owned, want->n_ifaces + rec->n_items + 1);
+    p.dropped = ARENA_ARRAY(a, struct nw_route, want->n_ifaces + rec->n_items + 1);
     p.made = arena_alloc(a, want->n_ifaces + 1);
     p.next = ARENA_ARRAY(a, struct nw_owned, want->n_ifaces + 1);
     p.object = "";

@@ -14,7 +14,9 @@ struct planner {
     struct nw_plan *plan;
     struct nw_op *inverse; /* of ops, in their order */
     size_t n_inverse, cap_inverse, cap_ops;
-    const char *object;    /* for whose sake */
+    const char *object;       /* for whose sake */
+    struct nw_route *dropped; /* not to be brought back */
+    size_t n_dropped;
     bool *made;            /* one for each of want->ifaces: created by this plan */
     struct nw_owned *next; /* one for each of want->ifaces */
 };

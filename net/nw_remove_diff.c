@@ -52,6 +52,7 @@ static void drop_gateway(struct planner *p, const char *dev, const struct nw_ip 
         inverse.route = op.route;
         if (op.route.dst_len == 0 && nw_route_is_static(&op.route) &&
             strcmp(op.route.dev, dev) == 0 && nw_ip_eq(&op.route.gw, gw)) {
+            p->dropped[p->n_dropped++] = op.route;
             plan_emit(p, op, inverse, "the gateway is no longer declared");
             return;
         }

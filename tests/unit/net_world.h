@@ -262,10 +262,11 @@ static inline char *net_world_check(struct net_world *w, const struct nw_plan *p
         free(after);
     }
     free(before);
-    /* What two objects do to one card may need a second look, never more. */
+    /* What objects do to one card, and what blocks them, may need some more looks, never endless
+     * ones. */
     nw_obs_copy(&now, &w->obs, &w->a);
     again = *p;
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 8 && again.n_ops > 0; round++) {
         struct nw_record rec;
 
         for (size_t i = 0; i < again.n_ops; i++) {
