@@ -231,22 +231,20 @@ static void write_placement(struct pass *p, const struct vm_view *v, const struc
                             json_t *next)
 {
     const struct s_inc *inc = *pl->host == 0 ? NULL : pass_inc(p, pl->host);
-    bool scheduled = *pl->host != 0;
+    bool scheduled = v->wanted && *pl->host != 0;
+    bool waits = !v->wanted && *v->missing != 0;
+    const char *reason = waits ? "ReferenceNotFound" : v->wanted ? pl->reason : "NotWanted";
+    const char *message = waits       ? arena_printf(&p->a, "waits for %s", v->missing)
+                          : v->wanted ? pl->message
+                                      : "";
 
     jset(next, "status.assignedHost", json_string(pl->host));
     jset(next, "status.assignedIncarnation",
          json_integer(inc == NULL ? 0 : (json_int_t)inc->number));
     jset(next, "status.placement",
-         json_pack("{s:s, s:s, s:o}", "reason", pl->reason, "message", pl->message, "rejected",
+         json_pack("{s:s, s:s, s:o}", "reason", reason, "message", message, "rejected",
                    rejected_json(pl)));
-    if (v->wanted) {
-        (void)cond_set(next, "Scheduled", scheduled ? "True" : "False", pl->reason, pl->message,
-                       p->wall_ms);
-    } else {
-        (void)cond_set(
-            next, "Scheduled", "False", *v->missing != 0 ? "ReferenceNotFound" : "NotWanted",
-            *v->missing != 0 ? arena_printf(&p->a, "waits for %s", v->missing) : "", p->wall_ms);
-    }
+    (void)cond_set(next, "Scheduled", scheduled ? "True" : "False", reason, message, p->wall_ms);
 }
 
 static void write_phase(struct pass *p, const struct vm_view *v, const struct phase *ph,
