@@ -119,6 +119,9 @@ int optfile_expand(int *argc, char ***argv, struct err *err)
         }
         rc = read_file(&o, file, err);
         if (rc != 0) {
+            while (o.n > 0) {
+                free(o.args[--o.n]);
+            }
             free(all);
             return rc;
         }
