@@ -73,7 +73,7 @@ $(O)/bench/%: $(O)/tests/bench/%.o $(LINK)
 
 # Tests that start a program of ours.
 $(O)/unit/wdog_process_test: $(O)/picket-watchdog
-$(O)/unit/fence_exec_test $(O)/unit/fence_real_test $(O)/unit/snmp_test: $(O)/picket-fence $(O)/picket-pdu
+$(O)/unit/fence_exec_test $(O)/unit/fence_real_test $(O)/unit/snmp_test $(O)/unit/snmp_control_test: $(O)/picket-fence $(O)/picket-pdu
 
 $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || \

@@ -1,191 +1,6 @@
 /* ApcSnmp end to end: fence/exec_uv.c runs picket-fence against picket-pdu, over real SNMP on
  * loopback. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <arpa/inet.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "fence/exec_uv.h"
-
-#define COMMUNITY "s3cret-write"
-#define GENEROUS_MS 60000U /* for what succeeds in its own time */
-#define STUCK_MS 8000U     /* for what is read until the time is up */
-
-struct pdu {
-    pid_t pid;
-    int log_fd;
-    char address[64];
-};
-
-static char bin_dir[400];
-
-static int find_bins(void **state)
-{
-    ssize_t n = readlink("/proc/self/exe", bin_dir, sizeof(bin_dir) - 1);
-
-    (void)state;
-    assert_true(n > 0);
-    bin_dir[n] = '\0';
-    *strrchr(bin_dir, '/') = '\0';
-    *strrchr(bin_dir, '/') = '\0';
-    return 0;
-}
-
-static unsigned free_port(void)
-{
-    struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    socklen_t len = sizeof(sin);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
-    (void)close(fd);
-    return ntohs(sin.sin_port);
-}
-
-/* Wait for the line "started". */
-static void wait_started(struct pdu *p)
-{
-    char text[2048];
-    size_t len = 0;
-
-    for (;;) {
-        struct pollfd pfd = { .fd = p->log_fd, .events = POLLIN };
-        ssize_t n;
-
-        assert_true(poll(&pfd, 1, (int)GENEROUS_MS) > 0);
-        n = read(p->log_fd, text + len, sizeof(text) - 1 - len);
-        assert_true(n > 0);
-        len += (size_t)n;
-        text[len] = '\0';
-        if (strstr(text, "msg=started") != NULL) {
-            return;
-        }
-    }
-}
-
-/* Outlets node1, node2-A, node2-B, node3; extra: "--fail", "node1=lie" and so on. */
-static void pdu_start(struct pdu *p, const char *const *extra)
-{
-    char listen[64], bin[512];
-    const char *argv[24] = {
-        bin,           "--listen", listen, "--outlets", "node1,node2-A,node2-B,node3",
-        "--community", COMMUNITY
-    };
-    int pipefd[2];
-
-    for (int i = 0; extra != NULL && extra[i] != NULL; i++) {
-        argv[7 + i] = extra[i];
-    }
-    (void)snprintf(bin, sizeof(bin), "%s/picket-pdu", bin_dir);
-    (void)snprintf(listen, sizeof(listen), "127.0.0.1:%u", free_port());
-    (void)snprintf(p->address, sizeof(p->address), "%s", listen);
-    assert_int_equal(pipe(pipefd), 0);
-    p->pid = fork();
-    assert_true(p->pid >= 0);
-    if (p->pid == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when a check fails */
-        (void)dup2(pipefd[1], STDERR_FILENO);
-        (void)close(pipefd[0]);
-        (void)execv(bin, (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    (void)close(pipefd[1]);
-    p->log_fd = pipefd[0];
-    wait_started(p);
-}
-
-static void pdu_stop(struct pdu *p)
-{
-    int status = 0;
-
-    assert_int_equal(kill(p->pid, SIGTERM), 0);
-    assert_int_equal(waitpid(p->pid, &status, 0), p->pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    (void)close(p->log_fd);
-}
-
-static void set(struct fence_op *op, const char *key, const char *value)
-{
-    struct err err;
-
-    assert_int_equal(fence_op_set(op, key, value, &err), 0);
-}
-
-static void on_answer(void *ctx, const struct fence_answer *ans)
-{
-    *(struct fence_answer *)ctx = *ans;
-}
-
-static struct fence_answer run_op(struct fence_op *op)
-{
-    struct fence_answer ans = { .n_outlets = 999 };
-    struct fence_exec *x = NULL;
-    char bin[512];
-    uv_loop_t loop;
-    struct err err;
-
-    (void)snprintf(bin, sizeof(bin), "%s/picket-fence", bin_dir);
-    assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(fence_exec_start(&loop, bin, op, 0, on_answer, &ans, &x, &err), 0);
-    fence_op_done(op);
-    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    assert_int_not_equal(ans.n_outlets, 999); /* the callback came */
-    return ans;
-}
-
-static struct fence_op new_op(const struct pdu *p, enum fence_action action, const char *host,
-                              const char *version)
-{
-    struct fence_op op;
-
-    memset(&op, 0, sizeof(op));
-    op.type = FENCE_TYPE_APC_SNMP;
-    op.action = action;
-    op.timeout_ms = GENEROUS_MS;
-    op.deadline_boottime_ms = clock_now_ms() + 2 * (uint64_t)GENEROUS_MS;
-    (void)snprintf(op.host, sizeof(op.host), "%s", host);
-    set(&op, "address", p->address);
-    set(&op, "version", version);
-    set(&op, "outlets", "Auto");
-    return op;
-}
-
-static struct fence_answer apc(const struct pdu *p, enum fence_action action, const char *host,
-                               const char *version)
-{
-    struct fence_op op = new_op(p, action, host, version);
-
-    set(&op, "community", COMMUNITY);
-    return run_op(&op);
-}
-
-/* Off, of a device that never does it: nobody waits for longer than need be. */
-static struct fence_answer apc_stuck(const struct pdu *p, const char *host, const char *version)
-{
-    struct fence_op op = new_op(p, FENCE_ACTION_OFF, host, version);
-
-    set(&op, "community", COMMUNITY);
-    op.timeout_ms = STUCK_MS;
-    return run_op(&op);
-}
+#include "tests/unit/snmp_rig.h"
 
 static void works_with(const char *version)
 {
@@ -309,6 +124,58 @@ static void one_of_two_supplies_stuck(void **state)
     a = apc_stuck(&p, "node2", "2c");
     assert_int_equal(a.result, FENCE_UNKNOWN);
     assert_int_equal(a.power, FENCE_POWER_ON);
+    pdu_stop(&p);
+}
+
+/* One supply was switched off, the other one refused: it is not off, and it is not as it was. */
+static void one_of_two_supplies_refuses(void **state)
+{
+    const char *const extra[] = { "--fail", "node2-B=refuse", NULL };
+    struct fence_answer a;
+    struct pdu p;
+
+    (void)state;
+    pdu_start(&p, extra);
+    a = apc_stuck(&p, "node2", "2c");
+    assert_int_equal(a.result, FENCE_UNKNOWN);
+    assert_int_equal(a.power, FENCE_POWER_ON);
+    assert_int_equal(a.n_outlets, 2);
+    assert_int_equal(a.outlets[0].power, FENCE_POWER_OFF);
+    assert_int_equal(a.outlets[1].power, FENCE_POWER_ON);
+    pdu_stop(&p);
+}
+
+/* Two executors at one PDU at the same time, for two hosts: neither gets the other's answer. */
+static void two_clients_at_once(void **state)
+{
+    static const char *const hosts[] = { "node1", "node3" };
+    struct fence_answer a[2] = { { .n_outlets = 999 }, { .n_outlets = 999 } };
+    struct fence_exec *x[2];
+    uv_loop_t loop;
+    char bin[512];
+    struct err err;
+    struct pdu p;
+
+    (void)state;
+    pdu_start(&p, NULL);
+    (void)snprintf(bin, sizeof(bin), "%s/picket-fence", bin_dir);
+    assert_int_equal(uv_loop_init(&loop), 0);
+    for (int i = 0; i < 2; i++) {
+        struct fence_op op = new_op(&p, FENCE_ACTION_OFF, hosts[i], "2c");
+
+        set(&op, "community", COMMUNITY);
+        assert_int_equal(fence_exec_start(&loop, bin, &op, 0, on_answer, &a[i], &x[i], &err), 0);
+        fence_op_done(&op);
+    }
+    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(a[i].result, FENCE_SUCCEEDED);
+        assert_int_equal(a[i].power, FENCE_POWER_OFF);
+        assert_int_equal(a[i].n_outlets, 1);
+        assert_string_equal(a[i].outlets[0].plug, i == 0 ? "1" : "4");
+    }
+    assert_int_equal(apc(&p, FENCE_ACTION_STATUS, "node2", "2c").power, FENCE_POWER_ON);
     pdu_stop(&p);
 }
 
@@ -443,84 +310,6 @@ static void forged_answers_are_no_answers(void **state)
     (void)unlink(users);
 }
 
-/* --- a supervisor behind the PDU
- * ---------------------------------------------------------------------- */
-
-/* One line in, one out; keeps the power of node1 in *on, and ends at "reboot node3". */
-static void supervise(int listen_fd)
-{
-    bool on = true;
-
-    for (;;) {
-        int fd = accept(listen_fd, NULL, NULL);
-        char line[128] = { 0 };
-        const char *reply = "ok\n";
-        bool last;
-
-        if (fd < 0 || read(fd, line, sizeof(line) - 1) <= 0) {
-            _exit(1);
-        }
-        last = strcmp(line, "reboot node3\n") == 0;
-        if (strcmp(line, "off node1\n") == 0) {
-            on = false;
-        } else if (strcmp(line, "on node1\n") == 0) {
-            on = true;
-        } else if (strcmp(line, "status node1\n") == 0) {
-            reply = on ? "on\n" : "off\n";
-        } else if (strncmp(line, "status ", 7) == 0) {
-            reply = "no such outlet\n";
-        }
-        (void)!write(fd, reply, strlen(reply));
-        (void)close(fd);
-        if (last) {
-            _exit(0);
-        }
-    }
-}
-
-static void control_socket(void **state)
-{
-    struct sockaddr_un sun = { .sun_family = AF_UNIX };
-    char dir[] = "/tmp/pdu-test-XXXXXX";
-    char path[64];
-    const char *const extra[] = { "--control", path, NULL };
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct fence_answer a;
-    struct pdu p;
-    pid_t child;
-    int status;
-
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    (void)snprintf(path, sizeof(path), "%s/pdu.sock", dir);
-    (void)strncpy(sun.sun_path, path, sizeof(sun.sun_path) - 1);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
-    assert_int_equal(listen(fd, 8), 0);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        supervise(fd);
-    }
-    pdu_start(&p, extra);
-    assert_int_equal(apc(&p, FENCE_ACTION_STATUS, "node1", "1").power, FENCE_POWER_ON);
-    a = apc(&p, FENCE_ACTION_OFF, "node1", "1");
-    assert_int_equal(a.result, FENCE_SUCCEEDED);
-    assert_int_equal(a.power, FENCE_POWER_OFF);
-    assert_int_equal(apc(&p, FENCE_ACTION_ON, "node1", "1").power, FENCE_POWER_ON);
-    /* The supervisor does not know it: an error, never a state. */
-    a = apc(&p, FENCE_ACTION_OFF, "node3", "1");
-    assert_int_equal(a.result, FENCE_FAILED);
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    (void)close(fd);
-    (void)unlink(path);
-    a = apc(&p, FENCE_ACTION_OFF, "node1", "1"); /* the supervisor is gone */
-    assert_int_equal(a.result, FENCE_FAILED);
-    pdu_stop(&p);
-    (void)rmdir(dir);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,12 +322,13 @@ int main(void)
         cmocka_unit_test(slow),
         cmocka_unit_test(too_slow),
         cmocka_unit_test(one_of_two_supplies_stuck),
+        cmocka_unit_test(one_of_two_supplies_refuses),
+        cmocka_unit_test(two_clients_at_once),
         cmocka_unit_test(wrong_community),
         cmocka_unit_test(nobody_there),
         cmocka_unit_test(after_the_deadline),
         cmocka_unit_test(version_3),
         cmocka_unit_test(forged_answers_are_no_answers),
-        cmocka_unit_test(control_socket),
     };
 
     (void)signal(SIGPIPE, SIG_IGN);
