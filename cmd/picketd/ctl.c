@@ -9,7 +9,8 @@
 #include "base/str.h"
 #include "cmd/picketd/object.h"
 
-#define IDLE_MS 2000U /* a pass at least so often, for what only time changes */
+#define IDLE_MS 2000U    /* hosts are looked at so often, for what only time changes */
+#define OBJECTS_MS 6000U /* and every other object, when nothing changed */
 #define COLD_START_MS 15000U
 
 /* --- the cache ---------------------------------------------------------------------------------
@@ -436,19 +437,53 @@ void pass_what_if_done(struct pass *p)
 /* --- one pass ----------------------------------------------------------------------------------
  */
 
-static void pass_run(struct controller *c)
+/* Which incarnations hold a lease now: nothing in the store says when one ends. */
+static uint64_t ready_sum(const struct pass *p)
 {
-    struct pass *p;
+    const struct kind *k = kind_find("Host");
+    const struct ctl_obj *o;
+    uint64_t sum = 0;
 
-    c->dirty = false;
-    cache_pull(c);
-    p = pass_new(c);
-    c->recheck_ms = p->now_ms + IDLE_MS;
-    ctl_fence_pass(p);
+    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        const struct s_inc *inc = pass_inc(p, o->name);
+
+        if (inc != NULL && pass_host_ready(p, o->name)) {
+            sum += inc->number * 2654435761U;
+        }
+    }
+    return sum;
+}
+
+static void pass_objects(struct pass *p)
+{
+    struct controller *c = p->c;
+    uint64_t leases_ms = c->recheck_ms;
+
+    c->recheck_ms = p->now_ms + OBJECTS_MS;
     ctl_terms_pass(p);
     ctl_volume_pass(p);
     ctl_vm_pass(p);
     ctl_ref_pass(p);
+    c->objects_ms = c->recheck_ms;
+    c->recheck_ms = leases_ms < c->objects_ms ? leases_ms : c->objects_ms;
+}
+
+static void pass_run(struct controller *c)
+{
+    bool changed = c->dirty;
+    struct pass *p;
+    uint64_t ready;
+
+    c->dirty = false;
+    cache_pull(c);
+    p = pass_new(c);
+    ready = ready_sum(p);
+    c->recheck_ms = p->now_ms + IDLE_MS;
+    ctl_fence_pass(p);
+    if (changed || ready != c->ready || p->now_ms >= c->objects_ms) {
+        pass_objects(p);
+    }
+    c->ready = ready;
     ctl_cluster_pass(p);
     submit_changes(p);
     if (p->more) {

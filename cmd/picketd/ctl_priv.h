@@ -40,8 +40,10 @@ struct controller {
     struct map attempts; /* "fencing/attempt" -> struct ctl_time: when we saw it begin */
     unsigned inflight;
     bool dirty;
-    bool what_if; /* no controller at all: see pass_what_if */
-    uint64_t recheck_ms;
+    bool what_if;        /* no controller at all: see pass_what_if */
+    uint64_t recheck_ms; /* the next pass at the latest */
+    uint64_t objects_ms; /* the next one over all objects at the latest */
+    uint64_t ready;      /* which hosts held a lease at the last pass, as a sum */
 };
 
 struct ctl_time {
