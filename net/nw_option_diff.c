@@ -22,6 +22,21 @@ static uint32_t bond_differs(const struct nw_bond *w, const struct nw_bond *h)
     return d & w->set;
 }
 
+uint32_t plan_bond_bits(const struct nw_bond *b)
+{
+    bool has_primary = b->mode == 1 || b->mode == 5 || b->mode == 6;
+    bool has_hash = b->mode == 2 || b->mode >= NW_BOND_MODE_LACP;
+    uint32_t bits = b->set;
+
+    bits &= has_primary ? UINT32_MAX : ~(uint32_t)NW_BOND_PRIMARY;
+    bits &= has_hash ? UINT32_MAX : ~(uint32_t)NW_BOND_XMIT_HASH;
+    bits &= b->mode == NW_BOND_MODE_LACP ? UINT32_MAX : ~(uint32_t)NW_BOND_LACP_RATE;
+    if (b->miimon == 0) { /* delays are multiples of it */
+        bits &= ~(uint32_t)(NW_BOND_UPDELAY | NW_BOND_DOWNDELAY);
+    }
+    return bits;
+}
+
 static void set_bond(struct planner *p, const struct nw_iface *f, uint32_t bits, const char *why)
 {
     const struct nw_link *l = nw_obs_link(&p->now, f->name);
@@ -31,7 +46,7 @@ static void set_bond(struct planner *p, const struct nw_iface *f, uint32_t bits,
     op.bond = f->bond;
     inverse.bond = l->bond;
     op.bond.set = bits;
-    inverse.bond.set = bits;
+    inverse.bond.set &= bits & plan_bond_bits(&inverse.bond);
     plan_emit(p, op, inverse, "%s", why);
 }
 

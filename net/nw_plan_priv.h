@@ -45,6 +45,8 @@ void plan_bring_up(struct planner *p, const char *name, const char *why);
 void plan_rehome(struct planner *p, const char *leaving);
 
 /* nw_option_diff.c: options and MTU of an interface that exists. */
+/* Those options that the kernel takes in the mode that `b` has. */
+uint32_t plan_bond_bits(const struct nw_bond *b);
 void plan_options(struct planner *p, const struct nw_iface *f);
 /* `name` gets smaller, and with it VLANs above: the undo list makes them large again. */
 void plan_keep_vlan_mtu(struct planner *p, const char *name, uint32_t mtu);

@@ -111,14 +111,12 @@ void plan_delete_link(struct planner *p, const char *name)
     plan_emit(p, (struct nw_op){ 0 }, mtu, "as it was");
     add.link_kind = l.kind;
     add.vlan_id = l.vlan_id;
-    add.bond = l.bond;
-    add.bond.set &= ~(uint32_t)NW_BOND_PRIMARY;
-    if (l.bond.mode != NW_BOND_MODE_LACP) {
-        add.bond.set &= ~(uint32_t)NW_BOND_LACP_RATE;
-    }
-    add.bridge = l.bridge;
-    if (!l.bridge.vlan_filtering) {
-        add.bridge.set &= ~(uint32_t)NW_BRIDGE_VLANS;
+    if (l.kind == NW_BOND) {
+        add.bond = l.bond;
+        add.bond.set = plan_bond_bits(&l.bond) & ~(uint32_t)NW_BOND_PRIMARY;
+    } else if (l.kind == NW_BRIDGE) {
+        add.bridge = l.bridge;
+        add.bridge.set &= l.bridge.vlan_filtering ? UINT32_MAX : ~(uint32_t)NW_BRIDGE_VLANS;
     }
     plan_emit(p, plan_op(NW_OP_DEL_LINK, name), add, "made by Picket and no longer wanted so");
 }

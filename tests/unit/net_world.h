@@ -46,10 +46,6 @@ static inline void net_world_link(struct net_world *w, char *args)
 
     (void)str_copy(l->name, sizeof(l->name), word);
     l->mtu = 1500;
-    l->bridge = (struct nw_bridge){
-        .set = 31, .forward_delay = 15000, .hello_time = 2000, .max_age = 20000
-    };
-    l->bond.set = 127;
     while ((word = strtok_r(NULL, " ", &save)) != NULL) {
         const char *v = strchr(word, '=') != NULL ? strchr(word, '=') + 1 : "";
 
@@ -78,6 +74,13 @@ static inline void net_world_link(struct net_world *w, char *args)
         } else {
             net_world_die(word);
         }
+    }
+    if (l->kind == NW_BRIDGE) {
+        l->bridge = (struct nw_bridge){
+            .set = 31, .forward_delay = 15000, .hello_time = 2000, .max_age = 20000
+        };
+    } else if (l->kind == NW_BOND) {
+        l->bond.set = 127;
     }
 }
 
