@@ -37,7 +37,7 @@ units() { # FOLDER of the build, LABEL
     local t
     for t in tests/unit/*_test.c; do
         t=$(basename "$t" .c)
-        step "$2 $t" 180 "$1/unit/$t"
+        step "$2 $t" 400 "$1/unit/$t"
     done
 }
 

@@ -1,7 +1,10 @@
 #include "cmd/picketd/admit.h"
 
+#include <stdio.h>
+
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/agent_rules.h"
 #include "fence/timing.h"
 
 /* Devices that cut nothing are for labs only (safety.md 4). */
@@ -15,6 +18,31 @@ static void admit_device(const struct node *n, const json_t *obj, struct problem
             "%s proves nothing about a silent host and is allowed only in a lab cluster (one that "
             "was initialised with --lab); use Manual when there is no device",
             type);
+    }
+}
+
+/* A fence agent is told what it may be told, and nothing that makes it run or believe something
+ * else. */
+static void admit_agent(const json_t *obj, struct problems *p)
+{
+    const json_t *params = jget(obj, "spec.parameters");
+    const char *program = jget_str(obj, "spec.agent", "");
+
+    if (*program != 0 && !agent_rules_program_ok(program)) {
+        problem_add(p, "FieldValueInvalid", "spec.agent",
+                    "\"%.80s\" is not the name of a fence agent: fence_ and a-z, 0-9 or _, "
+                    "without a path",
+                    program);
+    }
+    for (void *it = json_object_iter((json_t *)(uintptr_t)params); it != NULL;
+         it = json_object_iter_next((json_t *)(uintptr_t)params, it)) {
+        const char *why = agent_rules_param_refused(json_object_iter_key(it));
+        char path[160];
+
+        if (why != NULL) {
+            (void)snprintf(path, sizeof(path), "spec.parameters.%.100s", json_object_iter_key(it));
+            problem_add(p, "FieldValueForbidden", path, "%s", why);
+        }
     }
 }
 
@@ -59,6 +87,9 @@ int admit_validate(struct node *n, const struct kind *k, const json_t *old, cons
         admit_timing(n, obj, problems);
     }
     if (str_eq(k->name, "FenceDevice")) {
+        if (str_eq(jget_str(obj, "spec.type", ""), "Agent")) {
+            admit_agent(obj, problems);
+        }
         admit_device(n, obj, problems);
     }
     if (problems_bad(problems)) {
