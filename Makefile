@@ -128,7 +128,7 @@ run-fuzz-%: $(O)/fuzz/%
 	$(Q)$(O)/fuzz/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 -rss_limit_mb=2048 \
 	  -artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus-$* $(wildcard tests/fuzz/corpus/$(patsubst %_fuzz,%,$*))
 
-FUZZ_OBJS := $(patsubst %.c,$(O)/fuzz-obj/%.o,$(wildcard base/*.c api/*.c store/*.c raft/*.c fence/*.c net/*.c))
+FUZZ_OBJS := $(patsubst %.c,$(O)/fuzz-obj/%.o,$(wildcard base/*.c api/*.c store/*.c raft/*.c fence/*.c net/*.c storage/*.c))
 FUZZFL    := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -O1 -g
 $(O)/fuzz-obj/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)
