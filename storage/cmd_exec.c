@@ -532,7 +532,10 @@ struct cmd_runner *cmd_runner_new(uv_loop_t *loop, unsigned max)
 {
     struct cmd_runner *r = OBJ_NEW(struct cmd_runner);
 
+    struct sigaction pipe_action;
+
     CHECK(max > 0);
+    CHECK(sigaction(SIGPIPE, NULL, &pipe_action) == 0 && pipe_action.sa_handler == SIG_IGN);
     r->magic = RUNNER_MAGIC;
     r->loop = loop;
     r->max = max;

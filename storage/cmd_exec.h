@@ -65,7 +65,8 @@ struct cmd;
 /* Owned by the runner, valid during the call. */
 typedef void cmd_cb(void *ctx, const struct cmd_result *r);
 
-/* @max  how many may run at the same time (those that are stuck count) */
+/* The program has to ignore SIGPIPE (checked): a command may end before it has read its input.
+ * @max  how many may run at the same time (those that are stuck count) */
 struct cmd_runner *cmd_runner_new(uv_loop_t *loop, unsigned max);
 unsigned cmd_running(const struct cmd_runner *r);
 unsigned cmd_stuck(const struct cmd_runner *r);

@@ -60,6 +60,7 @@ static int setup(void **state)
     struct world *w = OBJ_NEW(struct world);
 
     immortal = false;
+    assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     assert_int_equal(uv_loop_init(&w->loop), 0);
     w->runner = cmd_runner_new(&w->loop, 2);
     *state = w;
@@ -142,8 +143,10 @@ static void passes_a_secret_on_stdin_and_a_fixed_environment(void **state)
     run(w, "cat; echo \"[$PICKET_CMD_TEST][$LC_ALL]\"; pwd", "s3cret\n", 60000, 0);
     assert_string_equal(w->out, "s3cret\n[][C]\n/\n");
     /* one that does not read its input */
-    run(w, "exit 3", "s3cret\n", 60000, 0);
-    assert_int_equal(w->last.status, 3);
+    for (int i = 0; i < 20; i++) {
+        run(w, "exit 3", "s3cret\n", 60000, 0);
+        assert_int_equal(w->last.status, 3);
+    }
     /* without input it reads an end at once */
     run(w, "cat", NULL, 60000, 0);
     assert_int_equal(w->last.end, CMD_OK);
