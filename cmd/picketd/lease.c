@@ -215,7 +215,7 @@ static void renewal_ack(struct renewal *r)
 {
     struct lease_table *t = r->t;
     struct arena a = { 0 };
-    struct s_inc inc;
+    struct s_inc inc = { 0 };
     struct lease_info *l = lease_entry(t, r->host);
     struct err err = { 0 };
 
@@ -305,7 +305,7 @@ void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, ui
     struct renewal *r = OBJ_NEW(struct renewal);
     struct arena a = { 0 };
     json_t *body = NULL;
-    struct s_inc inc;
+    struct s_inc inc = { 0 };
     struct err err;
     int rc = json_parse_strict((const char *)data, len, &body, &err);
 
