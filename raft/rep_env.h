@@ -85,6 +85,8 @@ struct rep_env {
     void (*close)(void *ctx);
     void (*free)(void *ctx); /* the last call of all; NULL is allowed */
     struct rep_disk *disk;
+    /* Smallest allowed log file, 0: 4 MiB.  The simulator, with small commands, uses less. */
+    uint64_t segment_min;
 };
 
 /* POSIX files of one directory, made if missing.  Owned by the caller (disk->free). */

@@ -91,7 +91,7 @@ static void wal_add(struct wal *w, const struct wal_rec *rec)
     struct wal_out *o = w->fill;
 
     OBJ_CHECK(w, WAL_MAGIC);
-    if (o != NULL && o->b.len + size > WAL_BATCH_SOFT + WAL_BLOCK) {
+    if (o != NULL && o->b.len + size > w->batch_soft + WAL_BLOCK) {
         wal_seal(w);
         o = NULL;
     }
@@ -261,6 +261,11 @@ void wal_kick(struct wal *w)
 
 /* --- opening --- */
 
+static uint64_t wal_segment_min(const struct rep_env *env)
+{
+    return env->segment_min == 0 ? WAL_SEGMENT_MIN : env->segment_min;
+}
+
 /* The first file of all, made while the caller waits. */
 static int wal_first(struct wal *w, struct err *err)
 {
@@ -298,7 +303,7 @@ static int wal_resume(struct wal *w, const struct wal_scan *scan, struct err *er
     if (rc == 0) {
         rc = w->disk->size(w->disk, w->next_file, &w->next_size, err);
     }
-    if (rc == 0 && (w->next_size < WAL_SEGMENT_MIN || w->next_size % WAL_BLOCK != 0)) {
+    if (rc == 0 && (w->next_size < wal_segment_min(w->opts.env) || w->next_size % WAL_BLOCK != 0)) {
         w->disk->close(w->disk, w->next_file);
         w->next_file = NULL;
         rc = w->disk->remove(w->disk, name, err);
@@ -312,16 +317,20 @@ int wal_open(const struct wal_opts *opts, const struct wal_log *log, const struc
     struct wal *w;
     int rc;
 
-    if (opts->segment_bytes < WAL_SEGMENT_MIN || opts->segment_bytes % WAL_BLOCK != 0) {
+    if (opts->segment_bytes < wal_segment_min(opts->env) || opts->segment_bytes % WAL_BLOCK != 0) {
         return err_set(err, ERR_INVALID,
-                       "log segment size %" PRIu64 ": must be a multiple of %u and at least %u",
-                       opts->segment_bytes, WAL_BLOCK, WAL_SEGMENT_MIN);
+                       "log segment size %" PRIu64
+                       ": must be a multiple of %u and at least %" PRIu64,
+                       opts->segment_bytes, WAL_BLOCK, wal_segment_min(opts->env));
     }
     w = OBJ_NEW(struct wal);
     w->magic = WAL_MAGIC;
     w->opts = *opts;
     w->disk = opts->env->disk;
     w->queue_end = &w->queue;
+    /* Also one that fills up the smallest file fits, with its padding. */
+    w->batch_soft = wal_segment_min(opts->env) - 2 * WAL_BLOCK;
+    w->batch_soft = w->batch_soft < WAL_BATCH_SOFT ? w->batch_soft : WAL_BATCH_SOFT;
     w->next_index = log->base + log->n + 1;
     w->term = log->term;
     w->vote = log->vote;

@@ -62,6 +62,7 @@ struct wal {
     struct rep_file *cur_file;
     struct rep_file *next_file; /* NULL: not prepared */
     uint64_t next_size;
+    uint64_t batch_soft;  /* a batch is closed when it would become larger */
     uint64_t spare;       /* number of a dropped file to recycle, 0: none */
     struct wal_out *fill; /* NULL: nothing collected */
     struct wal_out *queue, **queue_end;

@@ -56,6 +56,7 @@ static bool changing;
 static uint64_t seed;
 static uint64_t total_acked, total_reads, total_crashes, total_restores;
 static bool faults;
+static uint64_t max_cmd;
 
 #define REQUIRE(e)                                                                                 \
     do {                                                                                           \
@@ -217,7 +218,7 @@ static void client(void)
         rep_read(n->rep, &op->req, 200 + world_rand(&w, 3000), on_read);
     } else {
         le_put64(cmd, (uint64_t)(op - ops));
-        rep_propose(n->rep, &op->req, cmd, 8 + world_rand(&w, 2900), 200 + world_rand(&w, 3000),
+        rep_propose(n->rep, &op->req, cmd, 8 + world_rand(&w, max_cmd), 200 + world_rand(&w, 3000),
                     on_proposed);
     }
     REQUIRE(op->state == OP_PENDING);
@@ -426,6 +427,12 @@ static void begin(void)
     w.fsm = sm_of;
     w.events = events_of;
     w.snapshot_bytes = world_rand(&w, 2) == 0 ? 30000 : 1u << 20;
+    max_cmd = 2900;
+    if (world_rand(&w, 2) == 0) { /* many small files of the log */
+        w.segment_bytes = 512u << 10;
+        w.snapshot_bytes = 5000;
+        max_cmd = 250;
+    }
     w.drop = mild ? 0 : (unsigned)world_rand(&w, 150);
     w.twice = mild ? 0 : (unsigned)world_rand(&w, 100);
     w.late = mild ? 0 : (unsigned)world_rand(&w, 100);

@@ -75,7 +75,7 @@ struct world {
     struct wlink links[WORLD_MAX][WORLD_MAX];
     unsigned drop, twice, late; /* per mille, of raft's messages */
     unsigned net_ms;
-    uint64_t snapshot_bytes;
+    uint64_t snapshot_bytes, segment_bytes;
     /* The user's part: the state machine and the events of a node. */
     struct rep_fsm (*fsm)(struct wnode *n);
     struct rep_events (*events)(struct wnode *n);
@@ -298,7 +298,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
         .heartbeat_ms = WORLD_HEARTBEAT,
         .election_ms = WORLD_ELECTION,
         .snapshot_bytes = w->snapshot_bytes,
-        .segment_bytes = 4u << 20,
+        .segment_bytes = w->segment_bytes,
         .fsm = w->fsm(n),
         .events = w->events(n),
     };
@@ -315,6 +315,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
         .die = we_die,
         .close = we_close,
         .disk = &n->disk.disk,
+        .segment_min = w->segment_bytes,
     };
     int rc;
 
@@ -518,7 +519,7 @@ static void world_step(struct world *w)
 
 static void world_init(struct world *w, uint64_t seed)
 {
-    *w = (struct world){ .net_ms = 5 };
+    *w = (struct world){ .net_ms = 5, .segment_bytes = 4u << 20 };
     prng_init(&w->prng, seed);
     for (unsigned i = 0; i < WORLD_MAX; i++) {
         struct wnode *n = &w->nodes[i];
