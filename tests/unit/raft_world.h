@@ -375,7 +375,7 @@ static void world_crash_job(struct world *w, struct wnode *n)
 }
 
 /* Power off. */
-static void world_crash(struct world *w, unsigned i)
+MD_USED static void world_crash(struct world *w, unsigned i)
 {
     struct wnode *n = &w->nodes[i];
 
@@ -394,7 +394,7 @@ static void world_crash(struct world *w, unsigned i)
     w->crashes++;
 }
 
-static void world_cut(struct world *w, unsigned from, unsigned to, bool cut)
+MD_USED static void world_cut(struct world *w, unsigned from, unsigned to, bool cut)
 {
     w->links[from][to].cut = cut;
     w->links[from][to].stalled_at = w->now;

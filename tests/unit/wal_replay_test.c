@@ -257,6 +257,28 @@ static void torn_tail_is_given_up(void **state)
     assert_true(torn > 20);
 }
 
+/* A recycled file holds whole batches of its earlier life right behind the new ones. */
+static void stale_batches_are_no_records(void **state)
+{
+    uint64_t i = 1;
+
+    (void)state;
+    wal_add_meta(w, 1, 0);
+    for (; i <= 2200; i++) { /* a block each, so that old and new ones begin at the same places */
+        entry(i, 1, 100);
+        flush();
+        wal_drop(w, i > 50 ? i - 50 : 0);
+        flush();
+    }
+    drop();
+    must_reopen();
+    assert_int_equal(wlog.base + wlog.n, 2200);
+    check_entries(wlog.base + 1, 2200);
+    assert_true(scan.n_segs <= 2);
+    assert_true(scan.segs[scan.n_segs - 1].seq > 2); /* a recycled one */
+    assert_false(scan.torn);
+}
+
 static void flip(const char *name, size_t off)
 {
     const struct md_name *n = md_find(&disk, name);
@@ -485,6 +507,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_comes_back, begin, end),
         cmocka_unit_test_setup_teardown(segments_are_recycled, begin, end),
+        cmocka_unit_test_setup_teardown(stale_batches_are_no_records, begin, end),
         cmocka_unit_test_setup_teardown(torn_tail_is_given_up, begin, end),
         cmocka_unit_test_setup_teardown(damage_is_refused, begin, end),
         cmocka_unit_test_setup_teardown(missing_files_are_refused, begin, end),
