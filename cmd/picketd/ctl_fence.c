@@ -239,14 +239,13 @@ static struct ctl_host_memory *host_memory(struct pass *p, const char *name)
     return m;
 }
 
-/* A newer boot of the same machine asks to register, and the boot before has been silent for so
- * long that its agent would be stopping its guests if there still were one. */
+/* A newer boot of the same machine asks to register, and the lease of the boot before is over.  Not
+ * earlier: should two machines bear one identity after all, the other one is no longer ahead of its
+ * lease. */
 static bool rebooted(const struct pass *p, const struct lease_info *l)
 {
-    uint64_t heard = l->last_ms > p->c->since_ms ? l->last_ms : p->c->since_ms;
-
     return l->newer_boot_ms != 0 && p->now_ms < l->newer_boot_ms + 2 * p->timing.lease_ms &&
-           p->now_ms >= heard + p->timing.stop_begin_ms;
+           p->now_ms > l->until_ms;
 }
 
 static void lease_facts(struct pass *p, const char *name, struct decide_host *h)

@@ -261,6 +261,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
 {
     struct lease_info *l = lease_entry(t, r->host);
     uint64_t now = clock_now_ms();
+    bool was_guarded;
     struct err err;
 
     if (l->incarnation != r->incarnation) {
@@ -278,7 +279,11 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
         return;
     }
     lease_extend(t, l, now, inc->loosest.lease_ms);
+    was_guarded = l->has_terms && l->terms.guarded;
     l->has_terms = terms_from_json(json_object_get(body, "terms"), &l->terms, &err) == 0;
+    if (l->has_terms && l->terms.guarded != was_guarded) {
+        controller_wake(t->node->ctl); /* the store shall know what can be proved of this host */
+    }
 }
 
 /* The agent of a newer boot was refused, since the incarnation of the boot before is still Live. */
