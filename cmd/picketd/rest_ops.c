@@ -14,24 +14,22 @@
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/object.h"
-#include "cmd/picketd/rest.h"
+#include "cmd/picketd/rest_ops.h"
 #include "cmd/picketd/view.h"
 
-#define ITEMS_MAX 4000U
-
-static struct actor agent_actor(const struct rest *r)
+struct actor ops_agent(const struct rest *r)
 {
     return (struct actor){ .role = ACTOR_AGENT, .name = r->req->peer.name };
 }
 
-static uint64_t body_u64(const struct rest *r, const char *path)
+uint64_t ops_u64(const struct rest *r, const char *path)
 {
     int64_t v = jget_int(r->body, path, 0);
 
     return v < 0 ? 0 : (uint64_t)v;
 }
 
-static void op_empty(void *data, const struct err *err, const struct cmd_answer *ans)
+void ops_empty(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct rest *r = data;
 
@@ -110,7 +108,7 @@ static void newer_boot_tell(struct rest *r, const struct err *err)
     b->r = r;
     b->err = *err;
     body = json_pack("{s:s, s:I, s:I, s:s, s:s}", "host", r->name, "incarnation",
-                     (json_int_t)body_u64(r, "expectedIncarnation"), "epoch", (json_int_t)c.epoch,
+                     (json_int_t)ops_u64(r, "expectedIncarnation"), "epoch", (json_int_t)c.epoch,
                      "newerBoot", jget_str(r->body, "bootID", ""), "hardwareID",
                      jget_str(r->body, "hardwareID", ""));
     text = json_dumps(body, JSON_COMPACT);
@@ -129,7 +127,7 @@ static void register_done(void *data, const struct err *err, const struct cmd_an
     struct s_cluster c;
     struct err e;
 
-    if (err != NULL && err->code == ERR_REFUSED && body_u64(r, "expectedIncarnation") != 0) {
+    if (err != NULL && err->code == ERR_REFUSED && ops_u64(r, "expectedIncarnation") != 0) {
         newer_boot_tell(r, err);
     } else if (err != NULL) {
         rest_err(r, err);
@@ -150,7 +148,7 @@ static void register_done(void *data, const struct err *err, const struct cmd_an
 
 static void register_submit(struct rest *r, const char *uid)
 {
-    struct cmd c = { .op = CMD_REGISTER, .actor = agent_actor(r) };
+    struct cmd c = { .op = CMD_REGISTER, .actor = ops_agent(r) };
     struct timing t;
     struct err err;
     json_t *cluster = object_read(r->node->store, "clusters", "cluster", &err);
@@ -160,7 +158,7 @@ static void register_submit(struct rest *r, const char *uid)
                                    .host_uid = uid,
                                    .boot_id = jget_str(r->body, "bootID", ""),
                                    .hardware_id = jget_str(r->body, "hardwareID", ""),
-                                   .expected = body_u64(r, "expectedIncarnation"),
+                                   .expected = ops_u64(r, "expectedIncarnation"),
                                    .nonce = jget_str(r->body, "nonce", "") };
     if (terms_from_json(json_object_get(r->body, "terms"), &c.reg.terms, &err) != 0) {
         rest_err(r, &err);
@@ -280,7 +278,7 @@ static void terms_done(void *data, const struct err *err, const struct cmd_answe
     (void)ans;
     if (err != NULL) {
         rest_err(r, err);
-    } else if (s_inc_get(r->node->store, body_u64(r, "incarnation"), &a, &inc, &e) != 0) {
+    } else if (s_inc_get(r->node->store, ops_u64(r, "incarnation"), &a, &inc, &e) != 0) {
         rest_err(r, &e);
     } else {
         rest_json(r, 200, json_pack("{s:o}", "terms", terms_to_json(&inc.offered)));
@@ -290,10 +288,10 @@ static void terms_done(void *data, const struct err *err, const struct cmd_answe
 
 static void terms_go(struct rest *r)
 {
-    struct cmd c = { .op = CMD_TERMS, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
+    struct cmd c = { .op = CMD_TERMS, .actor = ops_agent(r), .epoch = ops_u64(r, "epoch") };
     struct err err;
 
-    c.safety.incarnation = body_u64(r, "incarnation");
+    c.safety.incarnation = ops_u64(r, "incarnation");
     if (terms_from_json(json_object_get(r->body, "terms"), &c.safety.terms, &err) != 0) {
         rest_err(r, &err);
         return;
@@ -322,7 +320,7 @@ static void acquire_done(void *data, const struct err *err, const struct cmd_ans
 
 static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
 {
-    struct cmd c = { .op = op, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
+    struct cmd c = { .op = op, .actor = ops_agent(r), .epoch = ops_u64(r, "epoch") };
     const json_t *locks = json_object_get(r->body, "locks");
     size_t n = json_array_size(locks);
     struct cmd_lock_ref refs[CMD_MAX_LOCKS];
@@ -340,7 +338,7 @@ static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
                                          .uid = jget_str(l, "uid", ""),
                                          .token = (uint64_t)jget_int(l, "token", 0) };
     }
-    c.safety.incarnation = body_u64(r, "incarnation");
+    c.safety.incarnation = ops_u64(r, "incarnation");
     c.safety.reason = jget_str(r->body, "reason", "");
     c.safety.locks = refs;
     c.safety.n_locks = n;
@@ -354,205 +352,7 @@ static void acquire_go(struct rest *r)
 
 static void release_go(struct rest *r)
 {
-    locks_go(r, CMD_RELEASE, op_empty);
-}
-
-/* --- reports -----------------------------------------------------------------------------------
- */
-
-static void report_put(struct arena *a, struct txn_op *op, const char *key, const json_t *item)
-{
-    *op = (struct txn_op){ .kind = item == NULL ? TXN_DELETE : TXN_PUT };
-    op->key.p = (const uint8_t *)arena_strdup(a, key);
-    op->key.n = strlen(key);
-    if (item != NULL) {
-        char *text = json_dumps(item, JSON_COMPACT | JSON_SORT_KEYS);
-
-        op->value.p = (const uint8_t *)arena_strdup(a, text);
-        op->value.n = strlen(text);
-        free(text);
-    }
-}
-
-/* "virtualmachines/vm1" of a report item; false when it names nothing. */
-static bool report_object(const json_t *item, char *dst, size_t size)
-{
-    const struct kind *k = kind_find(jget_str(item, "kind", ""));
-    const char *name = jget_str(item, "name", "");
-
-    return k != NULL && str_is_name(name) &&
-           (size_t)snprintf(dst, size, "%s/%s", k->plural, name) < size;
-}
-
-struct stale {
-    const json_t *items;
-    struct arena *a;
-    struct cmd_txn *t;
-    size_t prefix;
-};
-
-/* A full report ends everything that it does not name. */
-static bool stale_visit(void *ctx, const struct kv *v)
-{
-    struct stale *s = ctx;
-
-    for (size_t i = 0; i < json_array_size(s->items); i++) {
-        char object[320];
-
-        if (report_object(json_array_get(s->items, i), object, sizeof(object)) &&
-            str_eq(object, kv_key(v) + s->prefix)) {
-            return true;
-        }
-    }
-    if (s->t->n_then < ITEMS_MAX) {
-        report_put(s->a, &s->t->then_ops[s->t->n_then++], kv_key(v), NULL);
-    }
-    return true;
-}
-
-static int report_build(struct rest *r, struct arena *a, struct cmd_txn *t, struct err *err)
-{
-    const json_t *items = json_object_get(r->body, "items");
-    const json_t *gone = json_object_get(r->body, "gone");
-    char key[640];
-    char object[320];
-
-    t->then_ops = ARENA_ARRAY(a, struct txn_op, ITEMS_MAX + 1);
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        const json_t *item = json_array_get(items, i);
-
-        if (!report_object(item, object, sizeof(object)) || t->n_then >= ITEMS_MAX) {
-            return err_set(err, ERR_INVALID, "items[%zu]: kind and name of an object are needed",
-                           i);
-        }
-        (void)snprintf(key, sizeof(key), "r/%s/%s", r->name, object);
-        report_put(a, &t->then_ops[t->n_then++], key, item);
-    }
-    for (size_t i = 0; i < json_array_size(gone) && t->n_then < ITEMS_MAX; i++) {
-        const char *what = json_string_value(json_array_get(gone, i));
-
-        (void)snprintf(key, sizeof(key), "r/%s/%s", r->name, what == NULL ? "" : what);
-        report_put(a, &t->then_ops[t->n_then++], key, NULL);
-    }
-    if (jget_bool(r->body, "full", false)) {
-        struct stale s = { .items = items, .a = a, .t = t };
-
-        (void)snprintf(key, sizeof(key), "r/%s/", r->name);
-        s.prefix = strlen(key);
-        store_prefix(r->node->store, key, stale_visit, &s);
-    }
-    return 0;
-}
-
-static void inventory_done(void *data, const struct err *err, const struct cmd_answer *ans)
-{
-    op_empty(data, err, ans);
-}
-
-static void inventory_add(struct rest *r, struct arena *a, struct cmd_safety *s, const char *plural,
-                          const char *name)
-{
-    struct err err;
-    json_t *obj = object_read(r->node->store, plural, name, &err);
-
-    if (obj != NULL && s->n_locks < CMD_MAX_LOCKS) {
-        s->locks[s->n_locks++] = (struct cmd_lock_ref){
-            .lock = arena_printf(a, "%s/%s", plural, name),
-            .uid = arena_strdup(a, jget_str(obj, "metadata.uid", "")),
-        };
-    }
-    json_decref(obj);
-}
-
-/* The volumes of a machine's writable disks; one that is declared in place is called VM-DISK. */
-static void inventory_volumes(struct rest *r, struct arena *a, struct cmd_safety *s, const char *vm)
-{
-    struct err err;
-    json_t *obj = object_read(r->node->store, "virtualmachines", vm, &err);
-    const json_t *disks = jget(obj, "spec.disks");
-
-    for (size_t i = 0; i < json_array_size(disks); i++) {
-        const json_t *d = json_array_get(disks, i);
-        const char *volume = jget_str(d, "volume", NULL);
-
-        if (volume == NULL && jget(d, "volumeGroup") != NULL) {
-            volume = arena_printf(a, "%s-%s", vm, jget_str(d, "name", ""));
-        }
-        if (volume != NULL) {
-            inventory_add(r, a, s, "volumes", volume);
-        }
-    }
-    json_decref(obj);
-}
-
-/* After a restore the locks are what the hosts say they hold: everything that runs there. */
-static void inventory_locks(struct rest *r, struct arena *a, struct cmd_safety *s)
-{
-    const json_t *items = json_object_get(r->body, "items");
-
-    s->locks = ARENA_ARRAY(a, struct cmd_lock_ref, CMD_MAX_LOCKS);
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        const json_t *item = json_array_get(items, i);
-        const char *state = jget_str(item, "state", "");
-        const char *name = arena_strdup(a, jget_str(item, "name", ""));
-
-        if (str_eq(jget_str(item, "kind", ""), "VirtualMachine") && !str_eq(state, "Absent") &&
-            !str_eq(state, "Stopped") && !str_eq(state, "Crashed")) {
-            inventory_add(r, a, s, "virtualmachines", name);
-            inventory_volumes(r, a, s, name);
-        }
-    }
-}
-
-static void report_done(void *data, const struct err *err, const struct cmd_answer *ans)
-{
-    struct rest *r = data;
-
-    if (err == NULL && jget_bool(r->body, "full", false)) {
-        struct cmd c = { .op = CMD_INVENTORY,
-                         .actor = agent_actor(r),
-                         .epoch = body_u64(r, "epoch") };
-
-        struct arena a = { 0 };
-
-        c.safety.incarnation = body_u64(r, "incarnation");
-        c.safety.complete = true;
-        inventory_locks(r, &a, &c.safety);
-        node_submit(r->node, &c, true, inventory_done, r);
-        arena_done(&a);
-        return;
-    }
-    op_empty(r, err, ans);
-}
-
-/* Reports are believed only from the newest incarnation of the host. */
-static int report_check(struct rest *r, struct err *err)
-{
-    struct arena a = { 0 };
-    struct s_host h;
-    int rc = s_host_get(r->node->store, r->name, &a, &h, err);
-
-    if (rc == 0 && h.incarnation != body_u64(r, "incarnation")) {
-        rc = err_set(err, ERR_STALE,
-                     "incarnation %" PRIu64 " is not the newest of %s: register again",
-                     body_u64(r, "incarnation"), r->name);
-    }
-    arena_done(&a);
-    return rc;
-}
-
-static void report_go(struct rest *r)
-{
-    struct cmd c = { .op = CMD_TXN, .actor = agent_actor(r), .epoch = body_u64(r, "epoch") };
-    struct arena a = { 0 };
-    struct err err;
-
-    if (report_check(r, &err) != 0 || report_build(r, &a, &c.txn, &err) != 0) {
-        rest_err(r, &err);
-    } else {
-        node_submit(r->node, &c, true, report_done, r);
-    }
-    arena_done(&a);
+    locks_go(r, CMD_RELEASE, ops_empty);
 }
 
 /* --- operators ---------------------------------------------------------------------------------
@@ -625,9 +425,9 @@ static void confirm_checked(struct rep_req *req, const struct err *err, const ui
         return;
     }
     c.safety.host = r->name;
-    c.safety.incarnation = body_u64(r, "incarnation");
+    c.safety.incarnation = ops_u64(r, "incarnation");
     c.safety.reason = jget_str(r->body, "statement", "");
-    node_submit(r->node, &c, true, op_empty, r);
+    node_submit(r->node, &c, true, ops_empty, r);
 }
 
 /* A person's word counts only while nothing contradicts it: ask the leader for life signs first. */
@@ -646,7 +446,7 @@ static void conflict_go(struct rest *r)
 
     c.safety.host = r->name;
     c.safety.reason = jget_str(r->body, "reason", "cleared by an operator");
-    node_submit(r->node, &c, true, op_empty, r);
+    node_submit(r->node, &c, true, ops_empty, r);
 }
 
 /* --- routing -----------------------------------------------------------------------------------
@@ -665,7 +465,7 @@ static const struct host_op {
     { "terms", "POST", true, false, terms_go },
     { "acquire", "POST", true, false, acquire_go },
     { "release", "POST", true, false, release_go },
-    { "report", "POST", true, true, report_go },
+    { "report", "POST", true, true, rest_report_go },
     { "fence", "POST", false, true, fence_go },
     { "confirm-off", "POST", false, false, confirm_go },
     { "clear-conflict", "POST", false, false, conflict_go },

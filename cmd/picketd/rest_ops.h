@@ -1,0 +1,19 @@
+#ifndef CMD_PICKETD_REST_OPS_H
+#define CMD_PICKETD_REST_OPS_H
+
+/* Shared by the operations on hosts (rest_ops.c, rest_report.c). */
+
+#include "cmd/picketd/rest.h"
+#include "store/cmd.h"
+
+/* The agent that asks, as it enters the log. */
+struct actor ops_agent(const struct rest *r);
+/* A number of the body; 0 when absent or negative. */
+uint64_t ops_u64(const struct rest *r, const char *path);
+/* Answer with the revision, or the error. */
+void ops_empty(void *data, const struct err *err, const struct cmd_answer *ans);
+
+/* POST hosts/H/report */
+void rest_report_go(struct rest *r);
+
+#endif
