@@ -163,6 +163,10 @@ static int rep_start_core(struct rep *r, struct err *err)
     }
     r->started = rv == 0;
     rep_leave(r);
+    for (size_t i = 0; r->load_err.code != 0 && i < r->n_load_bufs; i++) {
+        raft_free(r->load_bufs[i]);
+    }
+    free(r->load_bufs);
     if (rv == 0) {
         return 0;
     }

@@ -193,7 +193,9 @@ struct rep_held { /* a frame that waits for term and vote to be durable */
 struct rep {
     unsigned magic;
     bool started, dead, in_core, stepping;
-    struct err load_err;      /* of a restore inside raft_start */
+    struct err load_err; /* of a restore inside raft_start */
+    void **load_bufs;    /* the entries' data meanwhile: the core forgets them when that fails */
+    size_t n_load_bufs;
     struct rep_params params; /* strings are owned */
     struct rep_env env;
     struct raft raft;

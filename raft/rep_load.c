@@ -186,12 +186,15 @@ int rep_load_core(struct raft_io *io, raft_term *term, raft_id *vote, struct raf
         *entries = raft_calloc(log->n, sizeof(**entries));
         CHECK(*entries != NULL);
     }
+    r->load_bufs = mem_alloc((log->n + 1) * sizeof(*r->load_bufs));
+    r->n_load_bufs = log->n;
     for (size_t i = 0; i < log->n; i++) {
         struct raft_entry *e = &(*entries)[i];
 
         e->term = log->entries[i].term;
         e->type = log->entries[i].kind;
         e->buf = (struct raft_buffer){ .base = log->entries[i].data, .len = log->entries[i].len };
+        r->load_bufs[i] = log->entries[i].data;
         log->entries[i].data = NULL;
     }
     wal_log_done(log);

@@ -46,6 +46,7 @@ struct snap_put { /* the core's snapshot_put: own snapshot, or one that is insta
     struct raft_io_snapshot_put *req;
     raft_io_snapshot_put_cb cb;
     struct snap_meta meta;
+    struct raft_buffer *core_bufs; /* of the core's snapshot */
     bool install, clean;
     char spool[64];
     unsigned trailing;
@@ -351,6 +352,9 @@ static void put_installed(struct rep *r, void *ctx)
 
     put_newest(r, &p->meta);
     p->cb(p->req, 0);
+    if (r->raft.state == RAFT_UNAVAILABLE) {
+        raft_free(p->core_bufs); /* the core forgets it when it is being closed */
+    }
     wal_drop(r->wal, index);
     free(p);
 }
@@ -397,6 +401,7 @@ int rep_snap_put(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_
         spool = rep_spool_take(r, snap->index, snap->term);
         CHECK(spool != NULL);
         p->install = true;
+        p->core_bufs = snap->bufs;
         (void)str_copy(p->spool, sizeof(p->spool), spool);
         snap_meta_copy(rep_spool_meta(r), &p->meta);
     }

@@ -159,7 +159,9 @@ static void we_submit(void *ctx, enum rep_lane lane, struct rep_job *job)
 {
     struct wnode *n = ctx;
     struct world *w = n->world;
-    uint64_t at = w->now + world_rand(w, n->disk_ms + 1);
+    /* A snapshot takes long, in terms of commands. */
+    uint64_t most = lane == REP_LANE_SNAP ? 200ULL * n->disk_ms : n->disk_ms;
+    uint64_t at = w->now + world_rand(w, most + 1);
 
     if (n->disk.frozen) { /* only the memory is cleaned up */
         job->run(job);
