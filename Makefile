@@ -111,9 +111,8 @@ demo: deps ## three hosts, the book's cluster, a power cut and a network cut
 
 PREFIX ?= /usr/local
 install: all ## copy programs, unit files and documentation below $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/doc/picket/examples
-	install -m 755 $(O)/picket $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(filter-out $(O)/picket,$(BINS)) $(DESTDIR)$(PREFIX)/sbin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/picket/examples
+	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/picket
 	install -m 644 $(wildcard examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/picket/examples
 
