@@ -52,7 +52,7 @@ for s in $sections; do
         step 'build with sanitizers' 1800 make -j2 SAN=address,undefined all units
         ASAN_OPTIONS=detect_leaks=0 units build-address-undefined san ;;
     fuzz)
-        step 'fuzz' 900 make -s fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}" ;;
+        step 'fuzz' 1500 make -s -j2 fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}" ;;
     dev)
         for t in tests/dev/*_test.py tests/dev/*_test.sh; do
             [ -e "$t" ] && step "dev $(basename "$t")" 300 "$t"
