@@ -145,6 +145,9 @@ $(O)/fuzz/%: $(O)/fuzz-obj/tests/fuzz/%.o $(FUZZ_OBJS) $(addprefix $(O)/fuzz-obj
 	$(Q)clang-14 -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
 -include $(FUZZ_OBJS:.o=.d)
 
+# Targets of the bigger test tools: tests/sim/sim.mk and the like.
+include $(wildcard tests/*/*.mk)
+
 clean: ## remove what was built
 	rm -rf build build-*
 
