@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/exec.h"
+#include "cmd/picketd/fsm.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/object.h"
@@ -36,66 +37,6 @@ struct node_op {
 bool node_leads(const struct node *n)
 {
     return rep_role(n->rep) == REP_LEADER && rep_lead_ready(n->rep);
-}
-
-/* --- the state machine behind rep --------------------------------------------------------------
- */
-
-static void fsm_apply(void *ctx, uint64_t index, uint64_t term, uint64_t leader_ms,
-                      const struct rep_cmd *cmds, size_t n_cmds, struct buf *results)
-{
-    struct node *n = ctx;
-
-    for (size_t i = 0; i < n_cmds; i++) {
-        store_apply(n->store, index, term, leader_ms, cmds[i].data, cmds[i].len, &results[i]);
-    }
-}
-
-static void *fsm_snap_begin(void *ctx)
-{
-    struct node *n = ctx;
-
-    return store_snap_begin(n->store);
-}
-
-static int fsm_put(void *ctx, const void *data, size_t len, struct err *err)
-{
-    struct rep_sink *sink = ctx;
-
-    return sink->write(sink, data, len, err);
-}
-
-static int fsm_snap_write(void *ctx, void *snap, struct rep_sink *sink, struct err *err)
-{
-    (void)ctx;
-    return store_snap_write(snap, fsm_put, sink, err);
-}
-
-static void fsm_snap_end(void *ctx, void *snap)
-{
-    (void)ctx;
-    store_snap_end(snap);
-}
-
-static int fsm_get(void *ctx, void *data, size_t len, struct err *err)
-{
-    struct rep_source *source = ctx;
-
-    return source->read(source, data, len, err);
-}
-
-static int fsm_restore(void *ctx, struct rep_source *source, struct err *err)
-{
-    struct node *n = ctx;
-
-    return store_restore(n->store, fsm_get, source, err);
-}
-
-static uint64_t fsm_hash(void *ctx)
-{
-    struct node *n = ctx;
-
-    return store_hash(n->store);
 }
 
 /* --- commands ----------------------------------------------------------------------------------
@@ -447,13 +388,7 @@ static int node_open_rep(struct node *n, const char *dir, struct err *err)
         .tls = n->tls,
         .heartbeat_ms = n->opts.heartbeat_ms == 0 ? 50 : n->opts.heartbeat_ms,
         .election_ms = n->opts.election_ms == 0 ? 300 : n->opts.election_ms,
-        .fsm = { .ctx = n,
-                 .apply = fsm_apply,
-                 .snap_begin = fsm_snap_begin,
-                 .snap_write = fsm_snap_write,
-                 .snap_end = fsm_snap_end,
-                 .restore = fsm_restore,
-                 .hash = fsm_hash },
+        .fsm = store_fsm(n->store),
         .events = { .ctx = n,
                     .on_role = on_role,
                     .on_lead_ready = on_lead_ready,

@@ -6,112 +6,20 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/map.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "cmd/picketd/leasebook_sm.h"
 #include "cmd/picketd/v3.h"
 
 #define TICK_MS 200U
 #define PER_TICK_MAX 256U /* leases ended in one tick */
 
-struct raw_lease {
-    uint64_t id;
-    uint64_t ttl_s;
-    uint64_t until_ms;
-    bool ending;
-};
-
 struct raw_leases {
     struct node *node;
-    uint64_t term;
-    struct map leases; /* "%020u" -> struct raw_lease */
+    uint64_t term; /* 0: not leading */
     uv_timer_t timer;
-    struct store_watch *watch;
+    struct leasebook book;
 };
-
-/* The value of s/lease/<id>: a msgpack unsigned integer. */
-static uint64_t ttl_decode(const struct kv *v)
-{
-    struct rd r = rd_make(kv_value(v), v->vlen);
-    uint8_t tag = rd_u8(&r);
-    size_t n = tag == 0xcc ? 1 : tag == 0xcd ? 2 : tag == 0xce ? 4 : tag == 0xcf ? 8 : 0;
-    const uint8_t *p = rd_bytes(&r, n);
-    uint64_t x = n == 0 ? tag : 0;
-
-    for (size_t i = 0; p != NULL && i < n; i++) {
-        x = (x << 8) | p[i];
-    }
-    return x;
-}
-
-static void lease_put(struct raw_leases *l, const struct kv *v)
-{
-    const char *name = kv_key(v) + strlen("s/lease/");
-    struct raw_lease *x = map_get(&l->leases, name);
-
-    if (x == NULL) {
-        x = OBJ_NEW(struct raw_lease);
-        (void)str_parse_u64(name, &x->id);
-        (void)map_put(&l->leases, name, x);
-    }
-    x->ttl_s = ttl_decode(v);
-    x->until_ms = clock_now_ms() + x->ttl_s * 1000;
-    x->ending = false;
-}
-
-static bool lease_visit(void *ctx, const struct kv *v)
-{
-    lease_put(ctx, v);
-    return true;
-}
-
-static void lease_clear(struct raw_leases *l)
-{
-    const char *key;
-    void *v;
-
-    for (size_t i = 0; map_next(&l->leases, &i, &key, &v);) {
-        free(v);
-    }
-    map_done(&l->leases);
-}
-
-static void wake_nothing(void *ctx)
-{
-    (void)ctx; /* the tick looks anyway */
-}
-
-static void leases_load(struct raw_leases *l)
-{
-    if (l->watch != NULL) {
-        store_watch_free(l->watch);
-    }
-    l->watch = store_watch_new(l->node->store, "s/lease/", 8, NULL, 0,
-                               store_rev(l->node->store) + 1, wake_nothing, l);
-    store_prefix(l->node->store, "s/lease/", lease_visit, l);
-}
-
-static void leases_pull(struct raw_leases *l)
-{
-    struct kv_event ev;
-    struct err err;
-    int rc;
-
-    while ((rc = store_watch_next(l->watch, &ev, &err)) == 1) {
-        if (ev.type == KV_PUT) {
-            lease_put(l, ev.kv);
-        } else {
-            char *key = mem_strndup(ev.key, ev.klen);
-
-            free(map_del(&l->leases, key + strlen("s/lease/")));
-            free(key);
-        }
-    }
-    if (rc != 0) {
-        lease_clear(l);
-        leases_load(l);
-    }
-}
 
 /* --- the end -----------------------------------------------------------------------------------
  */
@@ -119,35 +27,29 @@ static void leases_pull(struct raw_leases *l)
 struct ending {
     struct raw_leases *l;
     uint64_t term;
-    char name[24];
+    uint64_t id;
 };
 
 static void ended(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct ending *e = data;
-    struct raw_lease *x;
 
     (void)ans;
-    /* Not known to have happened: try again at the next tick; keep-alives stay refused. */
+    /* Not known to have happened: try again later; keep-alives stay refused. */
     if (err != NULL && e->l->term == e->term) {
-        x = map_get(&e->l->leases, e->name);
-        if (x != NULL) {
-            x->until_ms = clock_now_ms() + 1000;
-        }
+        leasebook_not_ended(&e->l->book, e->id, clock_now_ms());
     }
     free(e);
 }
 
-static void lease_end(struct raw_leases *l, struct raw_lease *x)
+static void lease_end(struct raw_leases *l, uint64_t id)
 {
-    struct cmd c = { .op = CMD_LEASE, .number = x->id, .number2 = 0 };
+    struct cmd c = { .op = CMD_LEASE, .number = id, .number2 = 0 };
     struct ending *e = OBJ_NEW(struct ending);
 
-    x->ending = true;
-    x->until_ms = UINT64_MAX;
     e->l = l;
     e->term = l->term;
-    (void)snprintf(e->name, sizeof(e->name), "%020" PRIu64, x->id);
+    e->id = id;
     c.actor =
         (struct actor){ .role = ACTOR_CONTROLLER, .name = l->node->opts.name, .term = l->term };
     node_submit(l->node, &c, false, ended, e);
@@ -157,26 +59,20 @@ static void on_tick(uv_timer_t *t)
 {
     struct raw_leases *l = t->data;
     uint64_t now = clock_now_ms();
-    unsigned n = 0;
-    const char *key;
-    void *v;
+    uint64_t due[PER_TICK_MAX];
+    size_t n;
 
-    leases_pull(l);
-    for (size_t i = 0; n < PER_TICK_MAX && map_next(&l->leases, &i, &key, &v);) {
-        struct raw_lease *x = v;
-
-        if (now >= x->until_ms) {
-            lease_end(l, x);
-            n++;
-        }
+    leasebook_pull(&l->book, now);
+    n = leasebook_due(&l->book, now, due, PER_TICK_MAX);
+    for (size_t i = 0; i < n; i++) {
+        lease_end(l, due[i]);
     }
 }
 
 void raw_leases_start(struct raw_leases *l, uint64_t term)
 {
-    lease_clear(l);
     l->term = term;
-    leases_load(l);
+    leasebook_open(&l->book, l->node->store, clock_now_ms());
     CHECK(uv_timer_start(&l->timer, on_tick, TICK_MS, TICK_MS) == 0);
 }
 
@@ -184,11 +80,7 @@ void raw_leases_stop(struct raw_leases *l)
 {
     l->term = 0;
     (void)uv_timer_stop(&l->timer);
-    if (l->watch != NULL) {
-        store_watch_free(l->watch);
-        l->watch = NULL;
-    }
-    lease_clear(l);
+    leasebook_close(&l->book);
 }
 
 struct raw_leases *raw_leases_new(struct node *n)
@@ -215,26 +107,17 @@ static void ask_answer(void *data, const struct err *err)
 {
     struct ask *q = data;
     struct raw_leases *l = q->l;
-    char name[24];
-    struct raw_lease *x;
-    uint64_t now = clock_now_ms();
+    struct leasebook_left left = { 0 };
     struct buf b = { 0 };
 
-    (void)snprintf(name, sizeof(name), "%020" PRIu64, q->id);
-    x = map_get(&l->leases, name);
     if (err != NULL) {
         rep_reply(l->node->rep, q->call_id, err, NULL, 0);
     } else {
-        uint64_t left = 0;
-
-        if (x != NULL && !x->ending && l->term != 0) {
-            if (q->keep) {
-                x->until_ms = now + x->ttl_s * 1000;
-            }
-            left = x->until_ms > now ? (x->until_ms - now + 999) / 1000 : 0;
+        if (l->term != 0) {
+            left = leasebook_ask(&l->book, q->id, q->keep, clock_now_ms());
         }
-        buf_add_u64(&b, left);
-        buf_add_u64(&b, x == NULL ? 0 : x->ttl_s);
+        buf_add_u64(&b, left.left_s);
+        buf_add_u64(&b, left.ttl_s);
         rep_reply(l->node->rep, q->call_id, NULL, b.data, b.len);
     }
     buf_done(&b);
@@ -258,7 +141,7 @@ void raw_leases_call(struct raw_leases *l, const uint8_t *data, size_t len, uint
         free(q);
         return;
     }
-    leases_pull(l);
+    leasebook_pull(&l->book, clock_now_ms());
     node_read(l->node, ask_answer, q);
 }
 
