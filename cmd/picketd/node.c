@@ -401,7 +401,6 @@ static int node_open_rep(struct node *n, const char *dir, struct err *err)
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, struct err *err)
 {
-    static uv_timer_t tick;
     struct http_server_opts so = { .on_request = rest_request, .ctx = n };
     char *dir = mem_printf("%s/store", opts->data);
     int lock, rc;
@@ -432,9 +431,9 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
         rc = http_server_listen(n->server, opts->listen_api, n->tls, NULL, err);
     }
     if (rc == 0) {
-        tick.data = n;
-        CHECK(uv_timer_init(loop, &tick) == 0);
-        CHECK(uv_timer_start(&tick, node_tick, 50, 100) == 0);
+        n->tick.data = n;
+        CHECK(uv_timer_init(loop, &n->tick) == 0);
+        CHECK(uv_timer_start(&n->tick, node_tick, 50, 100) == 0);
     }
     free(dir);
     return rc;

@@ -49,6 +49,7 @@ struct node {
     uint64_t session; /* 0: not open yet */
     uint64_t next_seq;
     struct map ops; /* private: requests under way */
+    uv_timer_t tick;
     bool session_opening;
     struct lease_table *leases;
     struct controller *ctl;
