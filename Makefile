@@ -19,7 +19,7 @@ SANFL  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -O1 -g -fPIE)
 CPPFLAGS += -iquote . -isystem /usr/share/include/llhttp $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKGS) 2>/dev/null))
 CFLAGS   += $(CSTD) $(WARN) $(if $(SAN),$(SANFL),$(HARDEN)) $(if $(WERROR),-Werror)
 LDFLAGS  += $(if $(SAN),-fsanitize=$(SAN)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lnetsnmp -lpthread -lm
+LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lnetsnmp -lxenlight -lxenstore -lpthread -lm
 
 DIRS   := base api store raft fence net storage reconciler
 LIBS   := $(foreach d,$(DIRS),$(if $(wildcard $(d)/*.c),$(O)/lib$(d).a))
@@ -73,7 +73,7 @@ $(O)/bench/%: $(O)/tests/bench/%.o $(LINK)
 
 # Tests that start a program of ours.
 $(O)/unit/wdog_process_test: $(O)/picket-watchdog
-$(O)/unit/fence_exec_test $(O)/unit/fence_real_test $(O)/unit/snmp_test $(O)/unit/snmp_control_test: $(O)/picket-fence $(O)/picket-pdu
+$(O)/unit/fence_exec_test $(O)/unit/fence_real_test $(O)/unit/fence_tgt_test $(O)/unit/fence_ssh_test $(O)/unit/snmp_test $(O)/unit/snmp_control_test: $(O)/picket-fence $(O)/picket-pdu
 
 $(O)/flags: FORCE
 	@mkdir -p $(@D); echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || \

@@ -5,8 +5,8 @@
 set -eu
 
 packages='build-essential pkg-config libuv1-dev libraft-dev liblz4-dev libmsgpack-dev libjansson-dev
-libyaml-dev libssl-dev libsnmp-dev libmnl-dev node-llhttp libcmocka-dev python3 curl snmp procps iproute2
-clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev fence-agents ipmitool openipmi openssl'
+libyaml-dev libssl-dev libsnmp-dev libiscsi-dev tgt libmnl-dev node-llhttp libcmocka-dev python3 curl snmp procps iproute2
+clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev fence-agents ipmitool openipmi openssl libxen-dev'
 
 missing=
 for p in $packages; do
