@@ -19,7 +19,7 @@ SANFL  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -O1 -g -fPIE)
 CPPFLAGS += -iquote . -isystem /usr/share/include/llhttp $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I $(PKGS) 2>/dev/null))
 CFLAGS   += $(CSTD) $(WARN) $(if $(SAN),$(SANFL),$(HARDEN)) $(if $(WERROR),-Werror)
 LDFLAGS  += $(if $(SAN),-fsanitize=$(SAN)) -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lnetsnmp -lxenlight -lxenstore -lpthread -lm
+LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lnetsnmp -liscsi -lxenlight -lxenstore -lpthread -lm
 
 DIRS   := base api store raft fence net storage reconciler
 LIBS   := $(foreach d,$(DIRS),$(if $(wildcard $(d)/*.c),$(O)/lib$(d).a))

@@ -21,8 +21,10 @@
 #include "base/str.h"
 #include "cmd/picket-fence/metadata.h"
 #include "fence/agent_exec.h"
+#include "fence/pr.h"
 #include "fence/run.h"
 #include "fence/snmp_drv.h"
+#include "fence/ssh_exec.h"
 
 #define INPUT_MS 5000
 
@@ -96,9 +98,13 @@ static void run_op(struct fence_run *run, const char *dir)
     case FENCE_TYPE_MANUAL:
         fence_answer_set(&answer, FENCE_UNKNOWN, "only a person can say that %s is off", op.host);
         return;
-    case FENCE_TYPE_WATCHDOG:
     case FENCE_TYPE_SCSI_RESERVATION:
+        pr_run(run, &pr_iscsi_drv, &answer);
+        return;
     case FENCE_TYPE_SSH:
+        ssh_exec_run(run, &answer);
+        return;
+    case FENCE_TYPE_WATCHDOG:
         fence_answer_set(&answer, FENCE_FAILED, "%s devices are not operated by this program",
                          fence_type_name(op.type));
         return;
