@@ -36,6 +36,8 @@ void hello_frame(struct buf *b, const struct hello *h)
     buf_add_u64(b, h->boot);
     put_text(b, h->name);
     put_text(b, h->cluster);
+    buf_add_u64(b, h->epoch);
+    buf_add_u32(b, h->round);
     frame_end(b, at);
 }
 
@@ -59,6 +61,13 @@ bool hello_decode(const uint8_t *data, size_t len, struct hello *ret)
         r.bad) {
         return false;
     }
+    if (rd_left(&r) > 0) {
+        h.epoch = rd_u64(&r);
+        h.round = rd_u32(&r);
+    }
+    if (r.bad) {
+        return false;
+    }
     *ret = h; /* a later version may say more behind it */
     return true;
 }
@@ -73,6 +82,19 @@ int hello_check(const struct hello *h, const struct hello *self, const char *wan
     if (!str_eq(h->cluster, self->cluster)) {
         return err_set(err, ERR_REFUSED, "it belongs to cluster %s, this node to %s", h->cluster,
                        self->cluster);
+    }
+    if (h->epoch != 0 && self->epoch != 0 && h->epoch != self->epoch) {
+        return h->epoch < self->epoch
+                   ? err_set(err, ERR_REFUSED,
+                             "it is of epoch %" PRIu64 ", this cluster is in epoch %" PRIu64
+                             ": it missed a restore or recovery; remove its data folder and enrol "
+                             "it anew",
+                             h->epoch, self->epoch)
+                   : err_set(err, ERR_REFUSED,
+                             "it is of epoch %" PRIu64 ", this node only of epoch %" PRIu64
+                             ": the cluster was restored or recovered without this node; remove "
+                             "this node's data folder and enrol it anew",
+                             h->epoch, self->epoch);
     }
     if (h->from == 0 || h->from == self->from) {
         return err_set(err, ERR_REFUSED, "it claims id %" PRIu64 ", which is this node's own",

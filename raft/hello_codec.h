@@ -4,7 +4,8 @@
 /* The first frame on a link, both ways, and the refusal.  Pure; any thread.
  *
  *   HELLO   version u32, from u64, to u64, boot u64, name length u16, name, cluster length u16,
- * cluster REFUSE  text
+ *           cluster, epoch u64, round u32 (the last two are not there in older versions: 0)
+ *   REFUSE  text
  */
 
 #include <stdbool.h>
@@ -23,6 +24,8 @@ struct hello {
     uint64_t boot; /* of the sending process: another number, another process */
     char name[64];
     char cluster[64];
+    uint64_t epoch; /* of the cluster, 0: the sender knows none yet */
+    uint32_t round; /* of this link; the answer repeats it */
 };
 
 void hello_frame(struct buf *b, const struct hello *h);

@@ -23,6 +23,13 @@ struct link *peer_link_new(struct peer_net *n, struct node *o, bool dialed)
     return l;
 }
 
+static void link_not_dialed(const struct link *l)
+{
+    if (l->dialed && l->node->dials[l->addr] == l) {
+        l->node->dials[l->addr] = NULL;
+    }
+}
+
 void peer_link_detach(struct link *l)
 {
     struct peer_net *n = l->net;
@@ -43,7 +50,7 @@ void peer_link_detach(struct link *l)
     if (o == NULL) {
         return;
     }
-    o->dial = o->dial == l ? NULL : o->dial;
+    link_not_dialed(l);
     if (o->link == l) {
         o->link = NULL;
         o->down_since_ms = clock_now_ms();
@@ -91,6 +98,7 @@ static void link_hello(struct link *l, uint64_t to)
     struct hello h = n->self;
 
     h.to = to;
+    h.round = l->round;
     buf_clear(&n->out);
     hello_frame(&n->out, &h);
     (void)peer_link_write(l, n->out.data, n->out.len);
@@ -101,6 +109,9 @@ static bool link_wins(const struct peer_net *n, const struct link *l, const stru
 {
     bool by_lower = l->dialed ? n->self.from < l->node->id : l->node->id < n->self.from;
 
+    if (l->boot == old->boot && l->round != old->round) {
+        return l->round > old->round;
+    }
     return l->boot != old->boot || l->dialed == old->dialed || by_lower;
 }
 
@@ -109,19 +120,25 @@ static void link_is_up(struct link *l)
     struct peer_net *n = l->net;
     struct node *o = l->node;
 
-    o->dial = o->dial == l ? NULL : o->dial;
+    link_not_dialed(l);
     if (o->link != NULL && !link_wins(n, l, o->link)) {
         peer_link_close(l, false);
         return;
     }
     if (o->link != NULL) {
-        peer_link_close(o->link, false);
+        /* what is on its way on a living one still arrives */
+        peer_link_close(o->link, !peer_link_silent(n, o->link, clock_now_ms()));
     }
+    peer_dial_drop(o, NULL);
     o->link = l;
+    o->round = l->round > o->round ? l->round : o->round;
     o->delay_ms = DIAL_MIN_MS;
+    memset(o->addr_at_ms, 0, sizeof(o->addr_at_ms));
     o->complained = false;
     l->up = true;
-    lg_info("peer", "peer=%s id=%" PRIu64 " msg=\"linked\"", o->name, o->id);
+    l->up_ms = clock_now_ms();
+    lg_info("peer", "peer=%s id=%" PRIu64 " remote=%s link=%u round=%u msg=\"linked\"", o->name,
+            o->id, stream_remote(l->stream), l->dialed ? l->addr + 1 : 0, l->round);
     n->opts.on_up(n->opts.ctx, o->id);
 }
 
@@ -168,6 +185,7 @@ static void link_got_hello(struct link *l, const struct frame *f)
     }
     l->boot = h.boot;
     if (!l->dialed) {
+        l->round = h.round;
         l->node = peer_make(n, h.from);
         if (!l->node->member) {
             (void)str_copy(l->node->name, sizeof(l->node->name), h.name);
@@ -249,12 +267,19 @@ static void link_on_open(struct stream *s, const struct err *err)
         return;
     }
     if (err != NULL) {
-        peer_complain(l->node, "cannot connect", err->msg);
-        peer_retry(l->net, l->node, 0);
+        if (l->node->link == NULL) {
+            peer_complain(l->node, "cannot connect", err->msg);
+        }
+        peer_retry_addr(l->net, l->node, l->addr);
         peer_link_detach(l);
         return;
     }
     l->last_in_ms = clock_now_ms();
+    if (!peer_dial_wanted(l, l->last_in_ms)) {
+        peer_link_close(l, false);
+        return;
+    }
+    l->hello_ms = l->last_in_ms;
     link_hello(l, l->node->id);
 }
 
@@ -314,8 +339,12 @@ const struct stream_cbs peer_link_cbs = {
 void peer_link_tick(struct link *l, uint64_t now)
 {
     struct peer_net *n = l->net;
-    uint64_t patience = 2ULL * n->opts.election_ms;
+    uint64_t patience;
 
+    if (n == NULL) {
+        return; /* closed while the others were looked at */
+    }
+    patience = 2ULL * n->opts.election_ms;
     if (!l->up) {
         patience = patience < 2000 ? 2000 : patience; /* connecting, or hello is due */
         if (now - l->last_in_ms >= 2 * patience) {
@@ -329,7 +358,7 @@ void peer_link_tick(struct link *l, uint64_t now)
         peer_link_close(l, false);
         return;
     }
-    if (now - l->last_out_ms >= n->opts.heartbeat_ms) {
+    if (now - l->last_out_ms >= n->opts.heartbeat_ms / 2) {
         buf_clear(&n->out);
         frame_end(&n->out, frame_begin(&n->out, FRAME_PING));
         (void)peer_link_write(l, n->out.data, n->out.len);

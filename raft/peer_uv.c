@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/addrmap.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -41,12 +40,22 @@ struct node *peer_make(struct peer_net *n, uint64_t id)
     return o;
 }
 
-void peer_retry(struct peer_net *n, struct node *o, uint64_t least_ms)
+static uint64_t retry_at(struct peer_net *n, struct node *o, uint64_t least_ms)
 {
     uint64_t delay = o->delay_ms > least_ms ? o->delay_ms : least_ms;
 
-    o->dial_at_ms = clock_now_ms() + delay / 2 + prng_below(&n->prng, delay / 2 + 1);
     o->delay_ms = o->delay_ms * 2 > DIAL_MAX_MS ? DIAL_MAX_MS : o->delay_ms * 2;
+    return clock_now_ms() + delay / 2 + prng_below(&n->prng, delay / 2 + 1);
+}
+
+void peer_retry(struct peer_net *n, struct node *o, uint64_t least_ms)
+{
+    o->dial_at_ms = retry_at(n, o, least_ms);
+}
+
+void peer_retry_addr(struct peer_net *n, struct node *o, unsigned addr)
+{
+    o->addr_at_ms[addr] = retry_at(n, o, 0);
 }
 
 void peer_complain(struct node *o, const char *what, const char *why)
@@ -68,9 +77,7 @@ static void net_on_accept(struct listener *listener, struct stream *s)
     stream_set_data(s, l);
 }
 
-/* --- dialing --- */
-
-static struct stream_opts net_stream_opts(const struct peer_net *n, const char *name)
+struct stream_opts peer_stream_opts(const struct peer_net *n, const char *name)
 {
     uint64_t patience = 2ULL * n->opts.election_ms;
 
@@ -84,55 +91,6 @@ static struct stream_opts net_stream_opts(const struct peer_net *n, const char *
     };
 }
 
-static int dial_resolve(const struct node *o, char *dst, size_t size, struct err *err)
-{
-    const char *colon = strrchr(o->address, ':');
-    char host[128];
-    uint64_t port;
-
-    if (colon == NULL || !str_parse_u64(colon + 1, &port) || port == 0 || port > 65535) {
-        return err_set(err, ERR_INVALID, "address %s is not HOST:PORT", o->address);
-    }
-    (void)snprintf(host, sizeof(host), "%.*s", (int)(colon - o->address), o->address);
-    if (host[0] == '[') {
-        memmove(host, host + 1, strlen(host));
-        host[strcspn(host, "]")] = 0;
-    }
-    return addr_resolve(host, (uint16_t)port, ADDR_TCP, dst, size, err);
-}
-
-static void node_dial(struct peer_net *n, struct node *o)
-{
-    struct stream_opts opts = net_stream_opts(n, o->name);
-    char address[160];
-    struct err err;
-    struct link *l;
-    int rc;
-
-    rc = dial_resolve(o, address, sizeof(address), &err);
-    if (rc == 0) {
-        l = peer_link_new(n, o, true);
-        rc = stream_connect(n->opts.loop, address, &opts, &peer_link_cbs, l, &l->stream, &err);
-        if (rc == 0) {
-            o->dial = l;
-            return;
-        }
-        peer_link_detach(l);
-        free(l);
-    }
-    peer_complain(o, "cannot connect", err.msg);
-    peer_retry(n, o, 0);
-}
-
-static bool node_should_dial(const struct peer_net *n, const struct node *o, uint64_t now)
-{
-    if (!o->member || o->id == n->self.from || o->link != NULL || o->dial != NULL ||
-        now < o->dial_at_ms) {
-        return false;
-    }
-    return n->self.from < o->id || now - o->down_since_ms >= 2ULL * n->opts.election_ms;
-}
-
 /* Forget nodes that are no members and have no link. */
 static void net_sweep(struct peer_net *n)
 {
@@ -141,13 +99,19 @@ static void net_sweep(struct peer_net *n)
     while (*p != NULL) {
         struct node *o = *p;
 
-        if (o->member || o->link != NULL || o->dial != NULL) {
+        if (o->member || o->link != NULL || peer_dialing(o)) {
             p = &o->next;
             continue;
         }
         *p = o->next;
         free(o);
     }
+}
+
+void peer_net_epoch(struct peer_net *n, uint64_t epoch)
+{
+    OBJ_CHECK(n, NET_MAGIC);
+    n->self.epoch = epoch;
 }
 
 void peer_net_tick(struct peer_net *n)
@@ -160,9 +124,7 @@ void peer_net_tick(struct peer_net *n)
         peer_link_tick(l, now);
     }
     for (struct node *o = n->nodes; o != NULL; o = o->next) {
-        if (node_should_dial(n, o, now)) {
-            node_dial(n, o);
-        }
+        peer_dial_tick(n, o, now);
     }
     net_sweep(n);
 }
@@ -180,10 +142,11 @@ void peer_net_members(struct peer_net *n, const struct rep_peer_info *peers, siz
 
         o->member = true;
         if (!str_eq(o->address, peers[i].address)) {
-            o->dial_at_ms = 0;
+            peer_dial_drop(o, NULL);
+            peer_dial_addresses(o, peers[i].address);
+            o->dial_at_ms = clock_now_ms();
         }
         (void)str_copy(o->name, sizeof(o->name), peers[i].name);
-        (void)str_copy(o->address, sizeof(o->address), peers[i].address);
     }
 }
 
@@ -210,19 +173,50 @@ size_t peer_net_queued(const struct peer_net *n, uint64_t id)
 
 const char *peer_net_address(const struct peer_net *n)
 {
-    return listener_address(n->listener);
+    return listener_address(n->listeners[0]);
+}
+
+unsigned peer_net_via(const struct peer_net *n, uint64_t id)
+{
+    const struct node *o = peer_find(n, id);
+
+    return o == NULL || o->link == NULL || !o->link->dialed ? 0 : o->link->addr + 1;
+}
+
+static int net_listen(struct peer_net *n, const char *listen, struct err *err)
+{
+    struct stream_opts opts = peer_stream_opts(n, NULL);
+    char list[512], *save = NULL;
+    int rc = 0;
+
+    if (!str_copy(list, sizeof(list), listen)) {
+        return err_set(err, ERR_INVALID, "listen for peers: the list of addresses is too long");
+    }
+    for (char *p = strtok_r(list, ",", &save); rc == 0 && p != NULL;
+         p = strtok_r(NULL, ",", &save)) {
+        if (n->n_listeners == PEER_LISTENERS_MAX) {
+            rc = err_set(err, ERR_INVALID, "more than %u addresses", PEER_LISTENERS_MAX);
+        } else {
+            rc = listener_open(n->opts.loop, p, &opts, net_on_accept, n,
+                               &n->listeners[n->n_listeners], err);
+            n->n_listeners += rc == 0;
+        }
+    }
+    if (rc == 0 && n->n_listeners == 0) {
+        rc = err_set(err, ERR_INVALID, "no address is given");
+    }
+    return rc == 0 ? 0 : err_wrap(err, "listen for peers");
 }
 
 int peer_net_open(const struct peer_opts *opts, struct peer_net **ret, struct err *err)
 {
     struct peer_net *n = OBJ_NEW(struct peer_net);
-    struct stream_opts sopts;
     int rc;
 
     n->magic = NET_MAGIC;
     n->opts = *opts;
     n->opts.listen = n->opts.name = n->opts.cluster = NULL; /* copied below */
-    n->self = (struct hello){ .version = HELLO_VERSION, .from = opts->id };
+    n->self = (struct hello){ .version = HELLO_VERSION, .from = opts->id, .epoch = opts->epoch };
     clock_random(&n->self.boot, sizeof(n->self.boot));
     prng_init(&n->prng, n->self.boot);
     if (!str_copy(n->self.name, sizeof(n->self.name), opts->name) ||
@@ -230,11 +224,10 @@ int peer_net_open(const struct peer_opts *opts, struct peer_net **ret, struct er
         free(n);
         return err_set(err, ERR_INVALID, "name or cluster id is too long (63 characters)");
     }
-    sopts = net_stream_opts(n, NULL);
-    rc = listener_open(opts->loop, opts->listen, &sopts, net_on_accept, n, &n->listener, err);
+    rc = net_listen(n, opts->listen, err);
     if (rc != 0) {
-        free(n);
-        return err_wrap(err, "listen for peers");
+        peer_net_close(n);
+        return rc;
     }
     *ret = n;
     return 0;
@@ -247,7 +240,9 @@ void peer_net_close(struct peer_net *n)
     }
     OBJ_CHECK(n, NET_MAGIC);
     n->opts.on_down = NULL;
-    listener_close(n->listener);
+    for (unsigned i = 0; i < n->n_listeners; i++) {
+        listener_close(n->listeners[i]);
+    }
     while (n->links != NULL) {
         struct link *l = n->links;
 

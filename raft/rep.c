@@ -258,6 +258,7 @@ void rep_free(struct rep *r)
     wal_free(r->wal);
     wal_log_done(&r->log);
     for (size_t i = 0; i < r->n_peers; i++) {
+        free(r->peers[i]->hint);
         free(r->peers[i]);
     }
     buf_done(&r->frame);

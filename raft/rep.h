@@ -60,10 +60,14 @@ struct rep_fsm {
     uint64_t (*hash)(void *ctx);
 };
 
+#define REP_ADDRESS_MAX 384U /* one or several addresses with the NUL */
+
 struct rep_peer_info {
     uint64_t id;
-    char name[64];     /* host name; the certificate's CN must be equal */
-    char address[128]; /* what addr_resolve is asked for, "HOST:PORT" */
+    char name[64]; /* host name; the certificate's CN must be equal */
+    /* What addr_resolve is asked for, "HOST:PORT"; one for each link to the host, separated by
+     * commas, the preferred one first. */
+    char address[REP_ADDRESS_MAX];
     enum rep_member_role role;
     bool reachable;           /* heard of within an election timeout (leader's view) */
     uint64_t last_contact_ms; /* clock_now_ms of the last frame from it, 0: never */
@@ -88,8 +92,9 @@ struct rep_params {
     const char *dir;         /* log and snapshots; made if missing */
     uint64_t id;             /* this node's raft id, never 0 */
     const char *name;        /* this node's host name */
-    const char *listen;      /* "IP:PORT" for peers */
+    const char *listen;      /* "IP:PORT" for peers; several, separated by commas */
     const char *cluster;     /* cluster id; a peer with another one is refused on both sides */
+    uint64_t epoch;          /* newest cluster epoch that this node knows, 0: none yet */
     struct tls_ctx *tls;     /* NULL: plain TCP, for unit tests only */
     unsigned heartbeat_ms;   /* 50 */
     unsigned election_ms;    /* 300 */
@@ -121,6 +126,13 @@ uint64_t rep_applied(const struct rep *r);
 uint64_t rep_committed(const struct rep *r);
 bool rep_lead_ready(const struct rep *r);
 size_t rep_peers(const struct rep *r, struct rep_peer_info *dst, size_t max); /* all members */
+
+/* The cluster epoch, as it became known (the caller persists it and gives it with rep_params at the
+ * next start).  Two peers that know different ones refuse each other. */
+void rep_set_epoch(struct rep *r, uint64_t epoch);
+/* More addresses at which a member may be reached, in the form of rep_peer_info.address, tried
+ * after those of the configuration; "": none.  Kept until the process ends. */
+void rep_hint(struct rep *r, uint64_t id, const char *addresses);
 
 /* Counters since the start, for metrics. */
 struct rep_stats {

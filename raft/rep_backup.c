@@ -27,7 +27,7 @@ static int backup_fill(struct snap_content *c, struct rep_sink *sink, struct err
 static void backup_conf(const struct rep_peer_info *members, size_t n, struct raft_buffer *ret)
 {
     struct raft_configuration c;
-    char address[256];
+    char address[REP_ADDRESS_MAX + 64];
 
     raft_configuration_init(&c);
     for (size_t i = 0; i < n; i++) {

@@ -51,7 +51,7 @@ static int boot_conf(const struct rep_member *members, size_t n, struct raft_buf
                      struct err *err)
 {
     struct raft_configuration c;
-    char address[256];
+    char address[REP_ADDRESS_MAX + 64];
     int rc = 0;
 
     raft_configuration_init(&c);

@@ -41,6 +41,7 @@
 
 struct rep_peer {
     struct rep_peer_info info;
+    char *hint; /* more addresses (rep_hint), NULL: none */
     bool up;
     /* Leader: what was sent to it over the present link in the present term. */
     uint64_t next;  /* next entry to send, 0: not streaming */

@@ -77,6 +77,8 @@ struct rep_env {
     size_t (*net_queued)(void *ctx, uint64_t id); /* bytes not yet given to the network */
     /* The members changed: keep links with these (this node may be among them). */
     void (*net_members)(void *ctx, const struct rep_peer_info *peers, size_t n);
+    /* Links are of this cluster epoch from now on; NULL: it does not matter there. */
+    void (*net_epoch)(void *ctx, uint64_t epoch);
     /* This process must end: nothing more may be acknowledged.  The real one does not return; after
      * the simulator's has returned, the node ignores every call but rep_free. */
     void (*die)(void *ctx, const char *why);

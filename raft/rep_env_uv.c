@@ -228,6 +228,15 @@ static void env_net_members(void *ctx, const struct rep_peer_info *peers, size_t
     }
 }
 
+static void env_net_epoch(void *ctx, uint64_t epoch)
+{
+    struct uv_env *e = ctx;
+
+    if (e->net != NULL) {
+        peer_net_epoch(e->net, epoch);
+    }
+}
+
 static void env_die(void *ctx, const char *why)
 {
     (void)ctx;
@@ -342,6 +351,7 @@ static struct rep_env env_table(struct uv_env *e)
         .net_up = env_net_up,
         .net_queued = env_net_queued,
         .net_members = env_net_members,
+        .net_epoch = env_net_epoch,
         .die = env_die,
         .close = env_close,
         .free = env_free,
@@ -358,6 +368,7 @@ static int env_open_net(struct uv_env *e, const struct rep_params *p, struct err
         .id = p->id,
         .name = p->name,
         .cluster = p->cluster,
+        .epoch = p->epoch,
         .heartbeat_ms = p->heartbeat_ms,
         .election_ms = p->election_ms,
         .ctx = e,

@@ -25,7 +25,7 @@ struct rep_change {
     struct rep_req *req;
     rep_change_cb *cb;
     uint64_t id;
-    char address[256]; /* NAME@HOST:PORT */
+    char address[REP_ADDRESS_MAX + 64]; /* NAME@HOST:PORT */
     enum rep_member_role role;
     bool begun;   /* the core was told something */
     bool waiting; /* for the core's callback */

@@ -103,7 +103,7 @@ static int seed_fill(struct snap_content *c, struct rep_sink *sink, struct err *
 static int seed_conf(const struct rep_member *me, struct raft_buffer *ret, struct err *err)
 {
     struct raft_configuration c;
-    char address[256];
+    char address[REP_ADDRESS_MAX + 64];
     int rc = conf_check_member(me, err);
 
     if (rc != 0) {

@@ -273,7 +273,7 @@ void rep_spool_step(struct rep *r)
     struct rep_spool *s = r->snap->spool;
     struct raft_message msg = { .type = RAFT_IO_INSTALL_SNAPSHOT };
     struct raft_install_snapshot *a = &msg.install_snapshot;
-    char address[256];
+    char address[REP_ADDRESS_MAX + 64];
 
     if (s == NULL || s->state != SPOOL_READY || r->guard.n_appends > 0 || r->guard.n_puts > 0 ||
         r->raft.snapshot.pending.term != 0 || r->cut_pos != 0) {

@@ -77,11 +77,28 @@ static void rep_peer_sync(struct rep *r, const struct raft_server *s)
     p->info.role = conf_role(s->role);
 }
 
+/* Who the members are, with all addresses that are known of them. */
+static void rep_tell_members(struct rep *r)
+{
+    struct rep_peer_info infos[CONF_SERVERS_MAX];
+
+    for (size_t i = 0; i < r->n_peers; i++) {
+        const char *hint = r->peers[i]->hint;
+
+        infos[i] = r->peers[i]->info;
+        if (hint != NULL && hint[0] != 0) {
+            size_t len = strlen(infos[i].address);
+
+            (void)snprintf(infos[i].address + len, sizeof(infos[i].address) - len, ",%s", hint);
+        }
+    }
+    r->env.net_members(r->env.ctx, infos, r->n_peers);
+}
+
 /* The configuration changed: members come and go. */
 static void rep_peers_changed(struct rep *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
-    struct rep_peer_info infos[CONF_SERVERS_MAX];
 
     if (r->conf_servers == c->servers && r->conf_index == r->raft.configuration_index &&
         r->conf_uncommitted == r->raft.configuration_uncommitted_index && r->conf_n == c->n) {
@@ -97,14 +114,33 @@ static void rep_peers_changed(struct rep *r)
     for (size_t i = 0; i < r->n_peers; i++) {
         if (conf_get(c, r->peers[i]->info.id) == NULL) {
             rep_ship_drop(r, r->peers[i]);
+            free(r->peers[i]->hint);
             free(r->peers[i]);
             r->peers[i--] = r->peers[--r->n_peers];
         }
     }
-    for (size_t i = 0; i < r->n_peers; i++) {
-        infos[i] = r->peers[i]->info;
+    rep_tell_members(r);
+}
+
+void rep_hint(struct rep *r, uint64_t id, const char *addresses)
+{
+    struct rep_peer *p = rep_peer(r, id);
+
+    OBJ_CHECK(r, REP_MAGIC);
+    if (p == NULL || r->dead || str_eq(p->hint == NULL ? "" : p->hint, addresses)) {
+        return;
     }
-    r->env.net_members(r->env.ctx, infos, r->n_peers);
+    free(p->hint);
+    p->hint = mem_strdup(addresses);
+    rep_tell_members(r);
+}
+
+void rep_set_epoch(struct rep *r, uint64_t epoch)
+{
+    OBJ_CHECK(r, REP_MAGIC);
+    if (r->env.net_epoch != NULL && !r->dead) {
+        r->env.net_epoch(r->env.ctx, epoch);
+    }
 }
 
 void rep_leave(struct rep *r)
@@ -371,7 +407,7 @@ static void rep_core_frame(struct rep *r, uint64_t from, uint16_t kind, const ui
 {
     struct rep_peer *p = rep_peer(r, from);
     struct raft_message msg;
-    char address[256];
+    char address[REP_ADDRESS_MAX + 64];
 
     if (r->cut_pos != 0) {
         return;

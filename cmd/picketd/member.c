@@ -26,7 +26,7 @@ struct change_op {
     uint64_t call_id;
     uint64_t id;
     char name[64];
-    char address[128];
+    char address[REP_ADDRESS_MAX];
     bool voter;
 };
 

@@ -232,7 +232,9 @@ static void an_entry_that_is_no_configuration(void **state)
 
 static void hellos(void **state)
 {
-    struct hello self = { 1, 7, 0, 1, "host-a", "cluster-1" };
+    struct hello self = {
+        .version = 1, .from = 7, .boot = 1, .name = "host-a", .cluster = "cluster-1"
+    };
     struct hello h = { 0 }, got;
     struct buf b = { 0 };
     struct err err;
@@ -244,7 +246,18 @@ static void hellos(void **state)
     h.boot = 2;
     memcpy(h.name, "host-b", 7);
     memcpy(h.cluster, "cluster-1", 10);
+    h.epoch = 3;
+    h.round = 4;
     hello_frame(&b, &h);
+    assert_true(hello_decode(b.data + FRAME_HEAD, b.len - FRAME_HEAD, &got));
+    assert_int_equal(got.epoch, 3);
+    assert_int_equal(got.round, 4);
+    /* what an older version does not say */
+    assert_true(hello_decode(b.data + FRAME_HEAD, b.len - FRAME_HEAD - 12, &got));
+    assert_int_equal(got.epoch + got.round, 0);
+    for (size_t cut = 1; cut < 12; cut++) {
+        assert_false(hello_decode(b.data + FRAME_HEAD, b.len - FRAME_HEAD - cut, &got));
+    }
     assert_true(hello_decode(b.data + FRAME_HEAD, b.len - FRAME_HEAD, &got));
     assert_int_equal(got.from, 8);
     assert_int_equal(got.to, 7);
@@ -269,6 +282,17 @@ static void hellos(void **state)
     memcpy(got.cluster, "cluster-2", 10);
     assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), ERR_REFUSED);
     assert_non_null(strstr(err.msg, "cluster-2"));
+    got = h; /* epochs: an unknown one fits, another one does not, whichever is older */
+    self.epoch = 3;
+    assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), 0);
+    got.epoch = 0;
+    assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), 0);
+    got.epoch = 2;
+    assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), ERR_REFUSED);
+    assert_non_null(strstr(err.msg, "epoch 2"));
+    got.epoch = 4;
+    assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), ERR_REFUSED);
+    assert_non_null(strstr(err.msg, "this node only of epoch 3"));
     buf_done(&b);
 }
 
