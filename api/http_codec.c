@@ -233,6 +233,7 @@ static int http_cb_complete(llhttp_t *ll)
 
     p->msg->keep_alive = llhttp_should_keep_alive(ll) != 0;
     p->complete = true;
+    ll->upgrade = 0; /* an offer that is not taken up is no end of HTTP (RFC 9110 section 7.8) */
     return HPE_PAUSED;
 }
 

@@ -48,13 +48,11 @@ void http_conn_abort(struct http_conn *c)
     }
 }
 
-static void http_conn_closed_cb(struct stream *st)
+/* Forget the connection; its stream is not touched. */
+static void http_conn_free(struct http_conn *c)
 {
-    struct http_conn *c;
-    struct http_server *s;
+    struct http_server *s = c->server;
 
-    OBJ_FROM(c, stream_data(st), HTTP_CONN_MAGIC);
-    s = c->server;
     CHECK(c->req == NULL);
     if (c->kicked) {
         TAILQ_REMOVE(&s->kicks, c, kick);
@@ -70,6 +68,16 @@ static void http_conn_closed_cb(struct stream *st)
     if (s->full && s->n_conns < s->opts.max_conns) {
         s->full = false;
     }
+}
+
+static void http_conn_closed_cb(struct stream *st)
+{
+    struct http_conn *c;
+    struct http_server *s;
+
+    OBJ_FROM(c, stream_data(st), HTTP_CONN_MAGIC);
+    s = c->server;
+    http_conn_free(c);
     http_server_maybe_free(s);
 }
 
@@ -221,6 +229,20 @@ static int http_conn_feed(struct http_conn *c, const uint8_t *data, size_t len, 
     return 0;
 }
 
+/* The connection speaks another protocol from now on. */
+static void http_conn_give(struct http_conn *c, const uint8_t *rest, size_t len)
+{
+    struct http_server *s = c->server;
+    struct stream *st = c->stream;
+    http_take_fn *take = c->take;
+    void *data = c->take_data;
+
+    http_conn_hold(c, 0);
+    http_conn_free(c);
+    take(data, st, rest, len);
+    http_server_maybe_free(s);
+}
+
 void http_conn_parse(struct http_conn *c, const uint8_t *data, size_t len)
 {
     struct http_server *s = c->server;
@@ -241,6 +263,10 @@ void http_conn_parse(struct http_conn *c, const uint8_t *data, size_t len)
             if (s->closing) {
                 c->parsing = false;
                 return; /* the handler closed the server */
+            }
+            if (c->take != NULL && !c->doomed) {
+                http_conn_give(c, data, len);
+                return;
             }
         }
     }

@@ -19,10 +19,12 @@
 struct http_sreq {
     struct http_req pub; /* first: see http_sreq_of */
     LIST_ENTRY(http_sreq) link;
-    size_t held;  /* bytes that count in body_total */
-    bool head;    /* HEAD: no body goes out */
-    bool chunked; /* else the end of the connection ends a stream */
-    bool over;    /* a write said stop; on_drain is due */
+    size_t held;                  /* bytes that count in body_total */
+    bool head;                    /* HEAD: no body goes out */
+    bool chunked;                 /* else the end of the connection ends a stream */
+    bool over;                    /* a write said stop; on_drain is due */
+    const struct http_sink *sink; /* set: there is no connection */
+    void *sink_ctx;
 };
 
 struct http_conn {
@@ -34,9 +36,11 @@ struct http_conn {
     struct http_sreq *req; /* being answered */
     struct http_msg *msg;  /* parsed, about to become req */
     struct err refusal;    /* why on_headers refused; code 0: it did not */
-    bool parsing;          /* inside http_conn_parse */
-    bool last;             /* close when the request was answered */
-    bool eof;              /* the client sends no more */
+    http_take_fn *take;    /* the connection is given away when the handler has returned */
+    void *take_data;
+    bool parsing; /* inside http_conn_parse */
+    bool last;    /* close when the request was answered */
+    bool eof;     /* the client sends no more */
     bool closing;
     bool doomed;        /* to be aborted from the idle handle */
     bool kicked;        /* in server->kicks */
@@ -87,7 +91,9 @@ void http_conn_answered(struct http_sreq *r);
 void http_conn_kick(struct http_conn *c);
 void http_sreq_free(struct http_sreq *r);
 
-/* http_respond.c: write an answer without ending anything. */
+/* http_respond.c: the private form of a request. */
+struct http_sreq *http_sreq_of(struct http_req *req);
+/* Write an answer without ending anything. */
 void http_send_response(struct http_conn *c, int status, const char *content_type, const void *body,
                         size_t len, const struct http_header *headers, size_t n_headers, bool head,
                         bool last);

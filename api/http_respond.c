@@ -12,7 +12,7 @@
 
 #define HTTP_EXTRA_HEADERS 32
 
-static struct http_sreq *http_sreq_of(struct http_req *req)
+struct http_sreq *http_sreq_of(struct http_req *req)
 {
     struct http_sreq *r = (struct http_sreq *)(void *)req;
 
@@ -89,12 +89,28 @@ void http_send_response(struct http_conn *c, int status, const char *content_typ
     }
 }
 
+static void http_sink_respond(struct http_sreq *r, int status, const void *body, size_t len,
+                              const struct http_header *headers, size_t n)
+{
+    const struct http_headers all = { .items = (struct http_header *)(uintptr_t)headers,
+                                      .count = n };
+    const struct http_sink *sink = r->sink;
+    void *ctx = r->sink_ctx;
+
+    sink->respond(ctx, status, http_header_get(&all, HTTP_ERROR_HEADER), body, len);
+    http_sreq_free(r);
+}
+
 void http_respond(struct http_req *req, int status, const char *content_type, const void *body,
                   size_t len, const struct http_header *headers, size_t n_headers)
 {
     struct http_sreq *r = http_sreq_of(req);
 
     CHECK(!req->streaming);
+    if (r->sink != NULL) {
+        http_sink_respond(r, status, body, len, headers, n_headers);
+        return;
+    }
     if (req->conn != NULL) {
         http_send_response(req->conn, status, content_type, body, len, headers, n_headers, r->head,
                            req->conn->last);
@@ -138,6 +154,10 @@ void http_stream_begin(struct http_req *req, int status, const char *content_typ
 
     CHECK(!req->streaming);
     req->streaming = true;
+    if (r->sink != NULL) {
+        r->sink->begin(r->sink_ctx, status);
+        return;
+    }
     if (req->conn == NULL) {
         return;
     }
@@ -158,6 +178,10 @@ bool http_stream_write(struct http_req *req, const void *data, size_t len)
     int n;
 
     CHECK(req->streaming);
+    if (r->sink != NULL) {
+        r->over = !r->sink->write(r->sink_ctx, data, len);
+        return !r->over;
+    }
     if (c == NULL || c->doomed) {
         return false;
     }
@@ -185,6 +209,11 @@ void http_stream_end(struct http_req *req)
     struct http_sreq *r = http_sreq_of(req);
 
     CHECK(req->streaming);
+    if (r->sink != NULL) {
+        r->sink->end(r->sink_ctx);
+        http_sreq_free(r);
+        return;
+    }
     if (req->conn != NULL && r->chunked && !r->head) {
         (void)http_conn_write(req->conn, "0\r\n\r\n", 5);
     }

@@ -30,8 +30,9 @@ const char *http_req_header(const struct http_req *req, const char *name)
 
 bool http_req_aborted(const struct http_req *req)
 {
-    CHECK(req->magic == HTTP_REQ_MAGIC);
-    return req->conn == NULL;
+    const struct http_sreq *r = http_sreq_of((struct http_req *)(uintptr_t)req);
+
+    return req->conn == NULL && r->sink == NULL;
 }
 
 void http_sreq_free(struct http_sreq *r)

@@ -87,6 +87,35 @@ void http_respond_json(struct http_req *req, int status, const json_t *obj);
  * HTTP_ERROR_HEADER names the code. */
 void http_respond_err(struct http_req *req, const struct err *err);
 
+/* Take up the client's offer to speak another protocol on this connection: answers 101 with
+ * `protocol` and ends the request.  Only from within on_request.  As soon as that returns, take is
+ * called with the connection, which is the callee's from then on (new callbacks and data), and with
+ * the bytes that came behind the request.  It no longer counts among the server's connections.
+ * False when the request has no `Upgrade: protocol`: nothing was done. */
+typedef void http_take_fn(void *data, struct stream *s, const uint8_t *rest, size_t len);
+bool http_upgrade(struct http_req *req, const char *protocol, http_take_fn *take, void *data);
+
+/* A request that did not come over HTTP: the same handlers answer it, into a sink.  The callbacks
+ * come from within http_respond* and http_stream_*; none after http_req_abort. */
+struct http_sink {
+    /* The whole answer, and the end.  `error` is the value of HTTP_ERROR_HEADER or NULL. */
+    void (*respond)(void *ctx, int status, const char *error, const void *body, size_t len);
+    void (*begin)(void *ctx, int status);
+    /* What http_stream_write returns. */
+    bool (*write)(void *ctx, const void *data, size_t len);
+    void (*end)(void *ctx);
+};
+/* Everything is copied.  Give the result to the function that is on_request elsewhere.  NULL with
+ * ERR_BAD_REQUEST when the target is malformed. */
+struct http_req *http_req_make(const struct http_sink *sink, void *ctx, const char *method,
+                               const char *target, const struct http_header *headers,
+                               size_t n_headers, const void *body, size_t len,
+                               const struct stream_peer *peer, const char *remote, struct err *err);
+/* The one who asked is gone. */
+void http_req_abort(struct http_req *req);
+/* There is room again after write said false. */
+void http_req_drain(struct http_req *req);
+
 /* Start a chunked answer. */
 void http_stream_begin(struct http_req *req, int status, const char *content_type,
                        const struct http_header *headers, size_t n_headers);

@@ -208,6 +208,7 @@ const char *http_status_text(int status)
         const char *text;
     } rows[] = {
         { 100, "Continue" },
+        { 101, "Switching Protocols" },
         { 200, "OK" },
         { 201, "Created" },
         { 202, "Accepted" },

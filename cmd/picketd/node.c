@@ -12,6 +12,7 @@
 #include "cmd/picketd/fsm.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/member.h"
+#include "cmd/picketd/native.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
@@ -410,6 +411,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     n->leases = lease_table_new(n);
     n->ctl = controller_new(n);
     n->raw_leases = raw_leases_new(n);
+    n->native = native_new(n);
     rc = seal_load(n, err);
     if (rc == 0 && opts->tls_cert != NULL) {
         rc = tls_ctx_load(opts->tls_cert, opts->tls_key, opts->tls_ca, opts->cluster, &n->tls, err);

@@ -37,6 +37,7 @@ struct lease_table;
 struct controller;
 struct executor;
 struct raw_leases;
+struct native;
 
 struct node {
     struct node_opts opts;
@@ -55,6 +56,7 @@ struct node {
     struct controller *ctl;
     struct executor *exec;
     struct raw_leases *raw_leases;
+    struct native *native;
     uint64_t started_ms;
     uint64_t quorate_since_ms; /* 0: no leader known */
     uint8_t seal_key[32];

@@ -145,6 +145,16 @@ void raw_leases_call(struct raw_leases *l, const uint8_t *data, size_t len, uint
     node_read(l->node, ask_answer, q);
 }
 
+void raw_lease_ask(struct node *n, uint64_t id, bool keep, struct rep_req *req, rep_call_cb *cb)
+{
+    struct buf b = { 0 };
+
+    buf_add_byte(&b, keep);
+    buf_add_u64(&b, id);
+    rep_call(n->rep, 0, NODE_CALL_RAW_LEASE, b.data, b.len, NODE_READ_MS, req, cb);
+    buf_done(&b);
+}
+
 /* --- /v3/lease/... -----------------------------------------------------------------------------
  */
 
@@ -211,7 +221,6 @@ static void v3_ask_done(struct rep_req *req, const struct err *err, const uint8_
 static void v3_lease_ask(struct rest *r, bool keep)
 {
     struct v3_ask *q = OBJ_NEW(struct v3_ask);
-    struct buf b = { 0 };
     struct err err;
 
     q->r = r;
@@ -221,11 +230,7 @@ static void v3_lease_ask(struct rest *r, bool keep)
         free(q);
         return;
     }
-    buf_add_byte(&b, keep);
-    buf_add_u64(&b, q->id);
-    rep_call(r->node->rep, 0, NODE_CALL_RAW_LEASE, b.data, b.len, NODE_READ_MS, &q->req,
-             v3_ask_done);
-    buf_done(&b);
+    raw_lease_ask(r->node, q->id, keep, &q->req, v3_ask_done);
 }
 
 static void v3_grant_done(void *data, const struct err *err, const struct cmd_answer *ans)

@@ -13,5 +13,8 @@ void raw_leases_start(struct raw_leases *l, uint64_t term);
 void raw_leases_stop(struct raw_leases *l);
 /* A relayed keep-alive or time-to-live question (NODE_CALL_RAW_LEASE). */
 void raw_leases_call(struct raw_leases *l, const uint8_t *data, size_t len, uint64_t call_id);
+/* Ask the leader: the answer to `cb` is two u64, the seconds left (0: gone or ending) and the TTL
+ * that was granted; with `keep` the lease begins anew. */
+void raw_lease_ask(struct node *n, uint64_t id, bool keep, struct rep_req *req, rep_call_cb *cb);
 
 #endif

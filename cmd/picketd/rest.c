@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/manifest.h"
+#include "api/native_codec.h"
 #include "api/table.h"
 #include "base/clock.h"
 #include "base/obj.h"
@@ -14,6 +15,7 @@
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/join.h"
 #include "cmd/picketd/member.h"
+#include "cmd/picketd/native.h"
 #include "cmd/picketd/v3.h"
 
 #define PREFIX "/apis/" API_VERSION "/"
@@ -357,6 +359,8 @@ void rest_request(void *ctx, struct http_req *req)
         route_health(r);
     } else if (str_starts(req->path, "/v3/") || str_starts(req->path, "/v3beta/")) {
         v3_request(r, strchr(req->path + 1, '/') + 1);
+    } else if (str_eq(req->path, NATIVE_PATH)) {
+        native_request(r);
     } else if (str_eq(req->path, "/cluster")) {
         rest_cluster_view(r);
     } else if (str_eq(req->path, "/metrics")) {

@@ -356,18 +356,17 @@ static void v3_status(struct rest *r)
 /* --- routing -----------------------------------------------------------------------------------
  */
 
-static bool v3_allowed(const struct rest *r, struct err *err)
+int v3_allowed(const struct stream_peer *peer, struct err *err)
 {
     static const char *const roles[] = { "picket:admins", "picket:operators", "picket:raw" };
 
     for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
-        if (str_eq(r->req->peer.role, roles[i])) {
-            return true;
+        if (str_eq(peer->role, roles[i])) {
+            return 0;
         }
     }
-    (void)err_set(err, r->req->peer.role[0] == 0 ? ERR_UNAUTHORIZED : ERR_DENIED,
-                  "the raw key space is for picket:admins, picket:operators and picket:raw");
-    return false;
+    return err_set(err, peer->role[0] == 0 ? ERR_UNAUTHORIZED : ERR_DENIED,
+                   "the raw key space is for picket:admins, picket:operators and picket:raw");
 }
 
 void v3_request(struct rest *r, const char *path)
@@ -384,7 +383,7 @@ void v3_request(struct rest *r, const char *path)
                    { "watch", v3_watch } };
     struct err err;
 
-    if (!v3_allowed(r, &err)) {
+    if (v3_allowed(&r->req->peer, &err) != 0) {
         v3_err(r, &err);
         return;
     }

@@ -45,6 +45,9 @@ int v3_range_decode(const json_t *body, struct arena *a, struct txn_op *ret,
                     struct err *err) ERR_USED;
 json_t *v3_answer(const struct txn_answer *ans); /* response_range, ... without header */
 
+/* May this peer use the raw key space?  0, ERR_UNAUTHORIZED or ERR_DENIED. */
+int v3_allowed(const struct stream_peer *peer, struct err *err) ERR_USED;
+
 void v3_watch(struct rest *r);
 void v3_lease(struct rest *r, const char *path);
 
