@@ -86,6 +86,7 @@ static void answer(struct dev_drv *d, struct dev_job *j)
     case DRV_DESTROY:
     case DRV_PAUSE:
     case DRV_UNPAUSE:
+    case DRV_ADJUST:
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
@@ -151,6 +152,9 @@ static void dev_submit(struct drv *drv, struct drv_job *job)
     case DRV_CAPACITY:
     case DRV_APPLY:
         dev_job_done(j); /* the answer is made when it is given */
+        return;
+    case DRV_ADJUST:
+        (void)dev_job_fail(j, ERR_UNSUPPORTED, "a dev guest has no memory that could be changed");
         return;
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:

@@ -67,6 +67,7 @@ const char *drv_op_name(enum drv_op op)
         [DRV_DESTROY] = "destroy",
         [DRV_PAUSE] = "pause",
         [DRV_UNPAUSE] = "unpause",
+        [DRV_ADJUST] = "adjust",
         [DRV_MIG_SUSPEND] = "migrate-suspend",
         [DRV_MIG_RESUME] = "migrate-resume",
         [DRV_MIG_RECEIVE] = "migrate-receive",
@@ -101,6 +102,10 @@ static void check_job(const struct drv_job *job)
         CHECK(job->object != NULL);
         CHECK(job->incarnation != 0);
         CHECK(job->token != 0);
+        CHECK(job->vm != NULL);
+        break;
+    case DRV_ADJUST:
+        CHECK(job->object != NULL);
         CHECK(job->vm != NULL);
         break;
     case DRV_SHUTDOWN:
@@ -166,6 +171,7 @@ void drv_domain_copy(struct drv_domain *dst, const struct drv_domain *src)
     dst->vm = mem_strdup(src->vm);
     dst->uid = mem_strdup(src->uid);
     dst->detail = mem_strdup(src->detail);
+    dst->console = mem_strdup(src->console);
 }
 
 void drv_domain_done(struct drv_domain *d)
@@ -173,6 +179,7 @@ void drv_domain_done(struct drv_domain *d)
     free(d->vm);
     free(d->uid);
     free(d->detail);
+    free(d->console);
     *d = (struct drv_domain){ 0 };
 }
 

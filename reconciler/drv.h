@@ -60,7 +60,10 @@ struct drv_domain {
     uint64_t token;
     uint64_t since_wall_ms;
     uint64_t memory_bytes;
-    int64_t id; /* domid or pid, for people */
+    uint64_t memory_target_bytes; /* what it was last told to have; 0: this driver cannot say */
+    uint32_t vcpus;               /* online; 0: this driver cannot say */
+    int64_t id;                   /* domid or pid, for people */
+    char *console;                /* where its console and its screen are, or NULL */
 };
 
 struct drv_volume {
@@ -95,6 +98,7 @@ enum drv_op {
     DRV_DESTROY,        /* vm: end it now, or remove the record of a stopped one */
     DRV_PAUSE,          /* vm */
     DRV_UNPAUSE,        /* vm */
+    DRV_ADJUST,         /* vm object: memory and vcpus as the object has them, while it runs */
     DRV_MIG_SUSPEND,    /* vm peer: send memory, suspend; for live migration */
     DRV_MIG_RESUME,     /* vm: the source goes on */
     DRV_MIG_RECEIVE,    /* vm uid object disks incarnation token: restore paused */

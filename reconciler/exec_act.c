@@ -32,6 +32,7 @@ static void job_seen(struct vmx_item *it, const struct err *err)
         }
         return;
     case DRV_SHUTDOWN:
+    case DRV_ADJUST:
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:

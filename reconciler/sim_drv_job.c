@@ -100,6 +100,7 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
         return 0;
     case DRV_NONE:
     case DRV_START:
+    case DRV_ADJUST:
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
