@@ -9,6 +9,7 @@
 #include "cmd/picketd/ctl_place.h"
 #include "reconciler/place.h"
 
+#define CAPACITY_MS 1000U
 #define BUDGET 200000U /* host checks for more than one failure at once: some 10 ms */
 
 struct verdict {
@@ -41,7 +42,8 @@ static uint32_t wanted_failures(const struct pass *p)
 
 static void ask(struct pass *p, struct verdict *ret)
 {
-    const struct place_input *in = ctl_place_facts(p);
+    struct vm_places *s = places_facts(p);
+    const struct place_input *in = &s->in;
     struct place_capacity cap;
     size_t able = 0;
     char *left;
@@ -51,6 +53,7 @@ static void ask(struct pass *p, struct verdict *ret)
     }
     *ret = (struct verdict){ .known = able >= 2 };
     if (!ret->known) {
+        places_free(s);
         return;
     }
     place_capacity(in, wanted_failures(p), BUDGET, &p->a, &cap);
@@ -63,6 +66,7 @@ static void ask(struct pass *p, struct verdict *ret)
                     ? mem_printf("if %s failed, no room would be left for %s", ret->failed, left)
                     : mem_strdup(cap.message);
     free(left);
+    places_free(s);
 }
 
 static void verdict_done(struct verdict *v)
@@ -139,7 +143,8 @@ int capacity_plan(struct node *n, const char *const *hosts, size_t count, struct
                   struct err *err)
 {
     struct pass *p = pass_what_if(n, NULL, 0);
-    const struct place_input *in = ctl_place_facts(p);
+    struct vm_places *s = places_facts(p);
+    const struct place_input *in = &s->in;
     uint32_t *failed = ARENA_ARRAY(&p->a, uint32_t, count + 1);
     struct place_plan plan;
     int rc = 0;
@@ -157,6 +162,7 @@ int capacity_plan(struct node *n, const char *const *hosts, size_t count, struct
         place_fail_plan(in, failed, count, &p->a, &plan);
         place_format(&plan, true, out);
     }
+    places_free(s);
     pass_what_if_done(p);
     return rc;
 }
@@ -166,8 +172,18 @@ int capacity_plan(struct node *n, const char *const *hosts, size_t count, struct
 
 void capacity_status(struct pass *p, json_t *cluster)
 {
+    struct controller *c = p->c;
     struct verdict v;
 
+    if (!c->capacity_dirty) {
+        return;
+    }
+    if (p->now_ms < c->capacity_ms) { /* the proof is dear: not for each of many changes */
+        pass_recheck(p, c->capacity_ms);
+        return;
+    }
+    c->capacity_dirty = false;
+    c->capacity_ms = p->now_ms + CAPACITY_MS;
     ask(p, &v);
     if (!v.known) {
         (void)cond_set(cluster, "CapacityProtected", "Unknown", "HostsUnknown",

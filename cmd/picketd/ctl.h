@@ -3,10 +3,11 @@
 
 /* The controllers: level-triggered, on the leader only, one pass at a time.
  *
- * A pass looks at the whole local state (objects, reports, safety records, leases), asks the pure
- * planners, and submits what they decide; the next pass runs when all answers are in and something
- * has changed, or when a planner asked to be asked again.  Controllers' commands are never repeated
- * blindly: the next pass sees what happened and decides anew.
+ * A pass looks at the hosts, at placement if its input changed, and at a bounded number of those
+ * objects whose status may be another one now (ctl_dirty.c); it asks the pure planners and submits
+ * what they decide.  The next pass runs when all answers are in and there is something to look at,
+ * or when a planner asked to be asked again.  Controllers' commands are never repeated blindly: the
+ * next pass sees what happened and decides anew.
  */
 
 #include "cmd/picketd/node.h"

@@ -278,21 +278,12 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
 
 static void lock_facts(struct pass *p, struct decide_host *h)
 {
-    const char *key;
-    void *v;
+    struct world_host *w = world_host(p->c->world, h->name);
 
-    for (size_t i = 0; map_next(&p->locks, &i, &key, &v);) {
-        const struct s_lock *l = v;
-        const struct ctl_obj *vm;
-
-        if (l->owner.incarnation != h->incarnation && l->peer.incarnation != h->incarnation) {
-            continue;
-        }
-        h->n_locks++;
-        if (str_starts(key, "virtualmachines/")) {
-            vm = ctl_find(p->c, "virtualmachines", key + strlen("virtualmachines/"));
-            h->priority += vm == NULL ? 0 : jget_int(vm->json, "spec.priority", 0);
-        }
+    if (w != NULL) {
+        world_load_of(p->c->world, w);
+        h->n_locks += (uint32_t)w->n_locks;
+        h->priority += w->priority;
     }
 }
 

@@ -7,6 +7,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/capacity.h"
+#include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/view.h"
@@ -29,30 +30,30 @@ static void host_lease(const struct s_inc *inc, json_t *next)
     jset(next, "status.lease.guarded", json_boolean(inc->offered.guarded));
 }
 
+static void drain_visit(void *ctx, const char *lock)
+{
+    if (str_starts(lock, "virtualmachines/")) {
+        (void)json_array_append_new(ctx, json_string(lock + strlen("virtualmachines/")));
+    }
+}
+
 static void host_drain(struct pass *p, const struct ctl_obj *o, json_t *next)
 {
+    const struct s_inc *inc = pass_inc(p, o->name);
     json_t *left;
-    const char *key;
-    void *v;
+    bool empty;
 
     if (!jget_bool(o->json, "spec.maintenance", false)) {
         (void)json_object_del(json_object_get(next, "status"), "drain");
         return;
     }
     left = json_array();
-    for (size_t i = 0; map_next(&p->locks, &i, &key, &v);) {
-        const struct s_lock *l = v;
-
-        if (str_starts(key, "virtualmachines/") && str_eq(l->owner.host, o->name) &&
-            l->owner.incarnation != 0) {
-            (void)json_array_append_new(left, json_string(key + strlen("virtualmachines/")));
-        }
+    if (inc != NULL) {
+        s_locks_of(p->c->world->store, inc->number, drain_visit, left);
     }
-    (void)cond_set(next, "Drained", json_array_size(left) == 0 ? "True" : "False",
-                   json_array_size(left) == 0 ? "Empty" : "GuestsRemain",
-                   json_array_size(left) == 0 ? "no guest runs here"
-                                              : "guests are being moved away",
-                   p->wall_ms);
+    empty = json_array_size(left) == 0;
+    (void)cond_set(next, "Drained", empty ? "True" : "False", empty ? "Empty" : "GuestsRemain",
+                   empty ? "no guest runs here" : "guests are being moved away", p->wall_ms);
     jset(next, "status.drain.remaining", left);
 }
 
@@ -111,14 +112,35 @@ static void ref_check(void *ctx, const char *ref_kind, const char *name, const c
     }
 }
 
+/* The world has already read what its objects refer to. */
+static void refs_of(struct refs *r, const struct ctl_obj *o)
+{
+    if (o->rev == 0) { /* of a what-if */
+        obj_refs(o->k, o->json, ref_check, r);
+        return;
+    }
+    for (size_t i = 0; i < o->n_refs; i++) {
+        char kind[64];
+        const char *slash = strchr(o->refs[i], '/');
+
+        (void)str_copy(kind, sizeof(kind), o->refs[i]); /* a cut one still has its slash */
+        *strchr(kind, '/') = 0;
+        ref_check(r, kind, slash + 1, "");
+    }
+}
+
 const char *pass_missing_refs(struct pass *p, const struct ctl_obj *o)
 {
     struct buf b = { 0 };
     struct refs r = { .p = p, .out = &b };
     const char *text;
 
-    obj_refs(o->k, o->json, ref_check, &r);
-    text = arena_strdup(&p->a, buf_cstr(&b));
+    if (o->rev != 0 && o->n_refs == 0) {
+        return "";
+    }
+
+    refs_of(&r, o);
+    text = b.len == 0 ? "" : arena_strdup(&p->a, buf_cstr(&b));
     buf_done(&b);
     return text;
 }
@@ -148,21 +170,21 @@ struct realised {
 
 static void realised_on(struct pass *p, const struct ctl_obj *o, struct realised *r)
 {
-    const struct kind *hk = kind_find("Host");
-    const struct ctl_obj *h;
+    const struct world_reports *reps = world_reports_of(p->c->world, o->k->plural, o->name);
 
-    for (size_t pos = 0; (h = ctl_next(p->c, hk, &pos)) != NULL;) {
-        const json_t *rep = ctl_report(p->c, h->name, o->k->plural, o->name);
+    for (size_t i = 0; reps != NULL && i < reps->n; i++) {
+        const json_t *rep = reps->items[i]->json;
+        const char *host = reps->items[i]->host;
 
-        if (rep == NULL || !pass_host_ready(p, h->name)) {
+        if (!pass_host_ready(p, host) || ctl_find(p->c, "hosts", host) == NULL) {
             continue;
         }
         r->hosts++;
         if (str_eq(jget_str(rep, "state", ""), "Ready")) {
             r->ready++;
             r->good_reason = jget_str(rep, "reason", "Ready");
-        } else {
-            r->bad_host = h->name;
+        } else if (r->bad_host == NULL || strcmp(host, r->bad_host) < 0) {
+            r->bad_host = host;
             r->reason = jget_str(rep, "reason", "NotReady");
             r->message = jget_str(rep, "message", "");
         }
@@ -203,7 +225,8 @@ static void ref_condition(struct pass *p, const struct ctl_obj *o, const char *m
 static bool has_own_writer(const struct kind *k)
 {
     return str_eq(k->name, "VirtualMachine") || str_eq(k->name, "Host") ||
-           str_eq(k->name, "Cluster") || str_eq(k->name, "Migration") || str_eq(k->name, "Secret");
+           str_eq(k->name, "Cluster") || str_eq(k->name, "Migration") ||
+           str_eq(k->name, "Secret") || str_eq(k->name, "FenceDevice");
 }
 
 /* FenceDevices: what this leader's own probes say. */
@@ -228,22 +251,17 @@ static void device_condition(struct pass *p, const struct ctl_obj *o, json_t *ne
     }
 }
 
-void ctl_ref_pass(struct pass *p)
+/* Devices depend on probes, of which nothing in the store tells. */
+void ctl_device_pass(struct pass *p)
 {
-    const char *key;
-    void *v;
+    const struct kind *k = kind_by_plural("fencedevices");
+    const struct ctl_obj *o;
 
-    for (size_t i = 0; map_next(&p->c->objects, &i, &key, &v);) {
-        const struct ctl_obj *o = v;
-        const char *missing;
-        json_t *next;
+    for (size_t pos = 0; !pass_full(p) && (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        json_t *next = json_deep_copy(o->json);
+        const char *missing = pass_missing_refs(p, o);
 
-        if (has_own_writer(o->k)) {
-            continue;
-        }
-        missing = pass_missing_refs(p, o);
-        next = json_deep_copy(o->json);
-        if (str_eq(o->k->name, "FenceDevice") && *missing == 0) {
+        if (*missing == 0) {
             device_condition(p, o, next);
         } else {
             ref_condition(p, o, missing, next);
@@ -252,13 +270,46 @@ void ctl_ref_pass(struct pass *p)
     }
 }
 
+void ctl_ref_one(struct pass *p, const struct ctl_obj *o)
+{
+    json_t *next;
+
+    if (has_own_writer(o->k)) {
+        return;
+    }
+    next = json_deep_copy(o->json);
+    ref_condition(p, o, pass_missing_refs(p, o), next);
+    pass_update(p, o, next);
+}
+
 /* --- the cluster -------------------------------------------------------------------------------
  */
 
-static void count_ready(struct pass *p, json_t *next)
+static void count_machines(struct pass *p, json_t *next)
 {
-    const struct kind *hk = kind_find("Host");
-    const struct kind *vk = kind_find("VirtualMachine");
+    const struct kind *k = kind_by_plural("virtualmachines");
+    uint64_t total = 0, ready = 0;
+    struct ctl_obj *o;
+
+    if (!p->c->counts_dirty) {
+        return;
+    }
+    p->c->counts_dirty = false;
+    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        const struct vm_facts *f = ctl_vm_facts(o);
+
+        if (f->on) {
+            total++;
+            ready += f->running ? 1U : 0U;
+        }
+    }
+    set_int(next, "status.virtualMachines.total", total);
+    set_int(next, "status.virtualMachines.ready", ready);
+}
+
+static void count_hosts(struct pass *p, json_t *next)
+{
+    const struct kind *hk = kind_by_plural("hosts");
     const struct ctl_obj *o;
     uint64_t total = 0, ready = 0;
 
@@ -267,16 +318,6 @@ static void count_ready(struct pass *p, json_t *next)
     }
     set_int(next, "status.hosts.total", total);
     set_int(next, "status.hosts.ready", ready);
-    total = 0;
-    ready = 0;
-    for (size_t pos = 0; (o = ctl_next(p->c, vk, &pos)) != NULL;) {
-        if (!str_eq(jget_str(o->json, "spec.runPolicy", "Running"), "Stopped")) {
-            total++;
-            ready += str_eq(jget_str(o->json, "status.phase", ""), "Running") ? 1U : 0U;
-        }
-    }
-    set_int(next, "status.virtualMachines.total", total);
-    set_int(next, "status.virtualMachines.ready", ready);
 }
 
 static void voters(struct pass *p, json_t *next)
@@ -315,7 +356,8 @@ void ctl_cluster_pass(struct pass *p)
     set_int(next, "status.term", p->c->term);
     jset(next, "status.clusterID", json_string(p->c->node->opts.cluster));
     voters(p, next);
-    count_ready(p, next);
+    count_hosts(p, next);
+    count_machines(p, next);
     capacity_status(p, next);
     pass_update(p, o, next);
 }

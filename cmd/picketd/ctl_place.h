@@ -1,33 +1,47 @@
 #ifndef CMD_PICKETD_CTL_PLACE_H
 #define CMD_PICKETD_CTL_PLACE_H
 
-/* Placement of one pass: facts for reconciler/place.h, and Migrations. */
+/* Placement: facts for reconciler/place.h, the newest decision, and Migrations. */
 
+#include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
 #include "reconciler/place.h"
-
-struct vm_reject {
-    const char *host, *reason, *message;
-};
 
 struct vm_place {
     const char *host; /* assigned host, "" none */
     const char *reason;
     const char *message;
-    struct vm_reject *rejected;
-    size_t n_rejected;
 };
 
-struct vm_places;
+/* One run: facts and plan.  Everything it points to lives in its arena: objects may go on changing.
+ */
+struct vm_places {
+    struct arena a;
+    struct controller *c;
+    struct place_input in;
+    struct place_plan plan;
+    bool settling;
+    struct place_host *hosts;
+    struct place_vm *vms;
+    struct place_rule *rules;
+    const struct ctl_obj **vm_objs;  /* while the run is made */
+    const char **targets;            /* by vm: host that its migration wants, or NULL */
+    struct map host_names, vm_names; /* -> &hosts[i], &vms[i] */
+    const char **resources;
+    size_t n_resources;
+    struct map resource_names;
+};
 
-/* runPolicy and deletion only. */
-bool ctl_vm_wanted(const struct ctl_obj *vm);
-/* The facts alone, for questions (capacity, plan). */
-const struct place_input *ctl_place_facts(struct pass *p);
-/* Everything lives in the pass's arena. */
-struct vm_places *ctl_place(struct pass *p);
-const struct vm_place *ctl_place_of(const struct vm_places *places, const char *vm);
-/* Progress of Migration objects. */
-void ctl_migration_pass(struct pass *p, struct vm_places *places);
+/* The facts alone, for questions (capacity, plan); freed with places_free. */
+struct vm_places *places_facts(struct pass *p);
+void places_free(struct vm_places *s);
+uint32_t places_host(const struct vm_places *s, const char *name);
+uint32_t places_vm(const struct vm_places *s, const char *name);
+
+/* What the newest run says of a machine. */
+struct vm_place ctl_place_of(const struct controller *c, const char *vm);
+/* Why no host would do: status.placement.rejected. */
+json_t *ctl_place_rejected(const struct controller *c, const char *vm);
+bool migration_over(const json_t *migration);
 
 #endif

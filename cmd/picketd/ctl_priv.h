@@ -1,7 +1,13 @@
 #ifndef CMD_PICKETD_CTL_PRIV_H
 #define CMD_PICKETD_CTL_PRIV_H
 
-/* What the controllers share within one pass.  Private to ctl*.c. */
+/* What the controllers share.  Private to ctl*.c and capacity.c.
+ *
+ * The world (world.h) tells what changed; ctl_dirty.c turns that into a list of objects whose
+ * status may be another one now, and into "placement has to be asked again".  A pass does a bounded
+ * piece of that list.  What an object's status depends on is exactly what ctl_dirty.c says; a test
+ * compares with doing everything from scratch.
+ */
 
 #include <jansson.h>
 
@@ -9,16 +15,8 @@
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/lease.h"
+#include "cmd/picketd/world.h"
 #include "fence/decide_plan.h"
-
-/* A parsed object or report, kept current by a watch. */
-struct ctl_obj {
-    const struct kind *k; /* NULL: a report */
-    char *name;
-    char *host;   /* reports: whose */
-    json_t *json; /* stored form (objects), or the report */
-    uint64_t rev;
-};
 
 struct ctl_host_memory {  /* volatile, of this leader's term */
     uint64_t powered_inc; /* fenced incarnation whose host we switched on again */
@@ -26,31 +24,51 @@ struct ctl_host_memory {  /* volatile, of this leader's term */
     uint64_t ready_seen_ms; /* newest time its lease was good */
 };
 
-struct controller {
-    struct node *node;
-    uint64_t term; /* 0: stopped */
-    uint64_t since_ms;
-    uint64_t cold_start_ms;
-    uv_async_t wake;
-    uv_timer_t timer;
-    struct store_watch *watch;
-    struct map objects;  /* key -> struct ctl_obj */
-    struct map reports;  /* key -> struct ctl_obj */
-    struct map hosts;    /* name -> struct ctl_host_memory */
-    struct map attempts; /* "fencing/attempt" -> struct ctl_time: when we saw it begin */
-    unsigned inflight;
-    bool dirty;
-    bool what_if;        /* no controller at all: see pass_what_if */
-    uint64_t recheck_ms; /* the next pass at the latest */
-    uint64_t objects_ms; /* the next one over all objects at the latest */
-    uint64_t ready;      /* which hosts held a lease at the last pass, as a sum */
-};
-
 struct ctl_time {
     uint64_t ms;
 };
 
 #define PASS_CHANGES_MAX 128U
+#define PASS_BYTES_MAX (1U << 20) /* of stored objects in one transaction */
+#define PASS_US 10000U            /* objects are looked at for so long in one pass */
+
+struct ctl_key {
+    const struct kind *k;
+    char name[256];
+};
+
+struct vm_places;
+
+struct controller {
+    struct node *node;
+    struct world *world;
+    uint64_t term; /* 0: stopped */
+    uint64_t since_ms;
+    uint64_t cold_start_ms;
+    uv_async_t wake;
+    uv_timer_t timer;
+    struct map hosts;    /* name -> struct ctl_host_memory */
+    struct map attempts; /* "fencing/attempt" -> struct ctl_time: when we saw it begin */
+    unsigned inflight;
+    bool dirty;          /* run a pass */
+    bool what_if;        /* no controller at all: see pass_what_if */
+    struct map overlay;  /* what-if: "plural/name" -> struct ctl_obj; json NULL: deleted */
+    uint64_t recheck_ms; /* the next pass at the latest */
+    uint64_t resync_ms;  /* everything is looked at again */
+
+    struct ctl_obj *dirty_head, *dirty_tail; /* objects to look at */
+    size_t n_dirty;
+    struct vm_places *places; /* the newest placement, or NULL */
+    bool place_dirty;         /* its input changed */
+    uint64_t place_hosts;     /* sum of what placement saw of the hosts */
+    uint64_t place_runs;
+    bool counts_dirty;     /* the Cluster's counts */
+    bool capacity_dirty;   /* and its proof */
+    uint64_t capacity_ms;  /* not before */
+    struct ctl_key *batch; /* what the transaction under way changes */
+    size_t n_batch;
+    size_t batch_max;
+};
 
 /* One pass: facts that several planners need, and the changes of objects that they decided. */
 struct pass {
@@ -61,10 +79,10 @@ struct pass {
     struct timing timing;
     const json_t *cluster; /* the Cluster object's JSON, or NULL: defaults */
     struct change changes[PASS_CHANGES_MAX];
+    const struct ctl_obj *causes[PASS_CHANGES_MAX];
     size_t n_changes;
-    bool more;        /* there was more to change than fits */
-    struct map locks; /* "virtualmachines/vm1" -> struct s_lock (in the arena) */
-    struct map incs;  /* host -> struct s_inc (in the arena), the newest */
+    size_t bytes;
+    bool more; /* there was more to change than fits */
 };
 
 /* Ask to be run again no later than that. */
@@ -72,7 +90,7 @@ void pass_recheck(struct pass *p, uint64_t at_ms);
 
 /* The object, or NULL. */
 struct ctl_obj *ctl_find(const struct controller *c, const char *plural, const char *name);
-/* Walk the objects of a kind in name order of their creation; pos starts at 0. */
+/* Walk the objects of a kind in order of their creation; pos starts at 0. */
 struct ctl_obj *ctl_next(const struct controller *c, const struct kind *k, size_t *pos);
 const json_t *ctl_report(const struct controller *c, const char *host, const char *plural,
                          const char *name);
@@ -83,20 +101,39 @@ bool pass_host_ready(const struct pass *p, const char *host);
 
 /* Put `next` (stolen) in the place of an object, if it differs. */
 void pass_update(struct pass *p, const struct ctl_obj *o, json_t *next);
-void pass_create(struct pass *p, const struct kind *k, const char *name, json_t *obj);
+void pass_create(struct pass *p, const struct kind *k, const char *name, json_t *obj,
+                 const struct ctl_obj *cause);
 void pass_delete(struct pass *p, const struct ctl_obj *o);
+/* No room for another change in this pass. */
+bool pass_full(const struct pass *p);
+void pass_submit(struct pass *p);
 
 /* Submit a command as this term's controller. */
 void ctl_submit(struct controller *c, struct cmd *cmd);
+
+/* --- what is to be looked at (ctl_dirty.c) -----------------------------------------------------
+ */
+void ctl_world_event(void *ctx, const struct world_change *ch);
+void ctl_mark(struct controller *c, struct ctl_obj *o);
+void ctl_mark_all(struct controller *c);
+void ctl_mark_batch(struct controller *c); /* the transaction failed: decide again */
+struct ctl_obj *ctl_take(struct controller *c);
+void ctl_dirty_drop(struct controller *c);
+/* Leases that came or went since the last pass. */
+void ctl_ready_scan(struct pass *p);
 
 /* The planners, in the order in which a pass runs them. */
 void ctl_fence_pass(struct pass *p);
 void ctl_terms_pass(struct pass *p);
 void ctl_host_pass(struct pass *p, const struct decide_plan *d);
-void ctl_ref_pass(struct pass *p);
-void ctl_volume_pass(struct pass *p);
-void ctl_vm_pass(struct pass *p);
+void ctl_device_pass(struct pass *p);
+void ctl_place_pass(struct pass *p); /* if its input changed */
+void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
+/* One object. */
+void ctl_ref_one(struct pass *p, const struct ctl_obj *o);
+void ctl_volume_one(struct pass *p, const struct ctl_obj *o);
+void ctl_vm_one(struct pass *p, struct ctl_obj *o);
 
 /* A pass over the local state with changes laid over it, that decides nothing: Live incarnations
  * count as ready.  On any node. */

@@ -55,11 +55,16 @@ void ctl_terms_pass(struct pass *p)
     const char *host;
     void *v;
 
-    for (size_t i = 0; map_next(&p->incs, &i, &host, &v);) {
-        const struct s_inc *inc = v;
-        struct terms want = wanted(p, inc);
+    for (size_t i = 0; map_next(&p->c->world->hosts, &i, &host, &v);) {
+        const struct world_host *h = v;
+        const struct s_inc *inc = &h->inc;
+        struct terms want;
 
-        if (inc->state == INC_LIVE && !terms_equal(&want, &inc->offered)) {
+        if (inc->number == 0 || inc->state != INC_LIVE) {
+            continue;
+        }
+        want = wanted(p, inc);
+        if (!terms_equal(&want, &inc->offered)) {
             offer(p, inc, &want);
         }
     }

@@ -18,6 +18,7 @@ struct vm_view {
     const char *holder;        /* owner's host, or NULL */
     const json_t *report;      /* of the holder's or assigned host, or NULL */
     const char *report_host;
+    bool report_sure;  /* it is the holder's */
     const char *state; /* report's state, "" */
     size_t running_on; /* hosts that report it running */
     const char *missing;
@@ -33,12 +34,11 @@ static bool seen_running(const json_t *rep)
 }
 
 /* A report counts only when it is of the newest incarnation of its host, which is still alive. */
-static const json_t *believed(const struct pass *p, const char *host, const char *vm)
+static const json_t *believed(const struct pass *p, const char *host, const json_t *rep)
 {
-    const json_t *rep = ctl_report(p->c, host, "virtualmachines", vm);
     const struct s_inc *inc = pass_inc(p, host);
 
-    if (rep == NULL || inc == NULL || inc->state == INC_FENCED ||
+    if (inc == NULL || ctl_find(p->c, "hosts", host) == NULL || inc->state == INC_FENCED ||
         (uint64_t)jget_int(rep, "incarnation", 0) != inc->number) {
         return NULL;
     }
@@ -47,22 +47,23 @@ static const json_t *believed(const struct pass *p, const char *host, const char
 
 static void view_reports(struct pass *p, struct vm_view *v)
 {
-    const struct kind *hk = kind_find("Host");
+    const struct world_reports *r = world_reports_of(p->c->world, "virtualmachines", v->o->name);
     const char *assigned = jget_str(v->o->json, "status.assignedHost", "");
-    const struct ctl_obj *h;
 
-    for (size_t pos = 0; (h = ctl_next(p->c, hk, &pos)) != NULL;) {
-        const json_t *rep = believed(p, h->name, v->o->name);
+    for (size_t i = 0; r != NULL && i < r->n; i++) {
+        const char *host = r->items[i]->host;
+        const json_t *rep = believed(p, host, r->items[i]->json);
         bool running = rep != NULL && seen_running(rep);
+        bool its_host = str_eq(host, v->holder) || (v->holder == NULL && str_eq(host, assigned));
 
         v->running_on += running;
-        if (rep == NULL) {
-            continue;
-        }
-        if (str_eq(h->name, v->holder) || (v->holder == NULL && str_eq(h->name, assigned)) ||
-            (running && v->report == NULL)) {
+        /* that of the holder; else of somebody who runs it, the first by name */
+        if (rep != NULL &&
+            (its_host || (running && (v->report == NULL || !v->report_sure) &&
+                          (v->report == NULL || strcmp(host, v->report_host) < 0)))) {
             v->report = rep;
-            v->report_host = h->name;
+            v->report_host = host;
+            v->report_sure = its_host;
         }
     }
     v->state = jget_str(v->report, "state", "");
@@ -196,7 +197,7 @@ static struct phase phase_of(struct pass *p, const struct vm_view *v, const stru
 
 /* A guest that ended by itself and whose agent says that it stays so: remember that in the object,
  * for this generation, since reports go away with their host. */
-static void latch_halt(struct pass *p, const struct vm_view *v, json_t *next)
+static void latch_halt(const struct vm_view *v, json_t *next)
 {
     const char *reason = jget_str(v->report, "reason", "");
     json_t *halt;
@@ -212,19 +213,6 @@ static void latch_halt(struct pass *p, const struct vm_view *v, json_t *next)
         "{s:I, s:s, s:s}", "generation", (json_int_t)jget_int(v->o->json, "metadata.generation", 0),
         "reason", *reason == 0 ? "Halted" : reason, "message", jget_str(v->report, "message", ""));
     jset(next, "status.halted", halt);
-    p->c->dirty = true;
-}
-
-static json_t *rejected_json(const struct vm_place *pl)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < pl->n_rejected; i++) {
-        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "host", pl->rejected[i].host,
-                                                    "reason", pl->rejected[i].reason, "message",
-                                                    pl->rejected[i].message));
-    }
-    return list;
 }
 
 static void write_placement(struct pass *p, const struct vm_view *v, const struct vm_place *pl,
@@ -243,7 +231,7 @@ static void write_placement(struct pass *p, const struct vm_view *v, const struc
          json_integer(inc == NULL ? 0 : (json_int_t)inc->number));
     jset(next, "status.placement",
          json_pack("{s:s, s:s, s:o}", "reason", reason, "message", message, "rejected",
-                   rejected_json(pl)));
+                   v->wanted ? ctl_place_rejected(p->c, v->o->name) : json_array()));
     (void)cond_set(next, "Scheduled", scheduled ? "True" : "False", reason, message, p->wall_ms);
 }
 
@@ -278,33 +266,6 @@ static bool gone(const struct pass *p, const struct vm_view *v)
 {
     return jget(v->o->json, "metadata.deletionTimestamp") != NULL && v->lock == NULL &&
            v->running_on == 0 && (v->report == NULL || !seen_running(v->report)) && p != NULL;
-}
-
-void ctl_vm_pass(struct pass *p)
-{
-    const struct kind *k = kind_find("VirtualMachine");
-    struct vm_places *places = ctl_place(p);
-    const struct ctl_obj *o;
-
-    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
-        const struct vm_place *pl = ctl_place_of(places, o->name);
-        struct vm_view v;
-        struct phase ph;
-        json_t *next;
-
-        view_make(p, o, &v);
-        if (gone(p, &v)) {
-            pass_delete(p, o);
-            continue;
-        }
-        next = json_deep_copy(o->json);
-        ph = phase_of(p, &v, pl);
-        latch_halt(p, &v, next);
-        write_placement(p, &v, pl, next);
-        write_phase(p, &v, &ph, next);
-        pass_update(p, o, next);
-    }
-    ctl_migration_pass(p, places);
 }
 
 /* --- volumes that disks declare in place -------------------------------------------------------
@@ -343,7 +304,7 @@ static void vm_volumes(struct pass *p, const struct ctl_obj *vm)
             json_t *vol = owned_volume(vm, d, name, p->wall_ms);
 
             if (vol != NULL) {
-                pass_create(p, kind_find("Volume"), name, vol);
+                pass_create(p, kind_find("Volume"), name, vol, vm);
             }
         }
     }
@@ -351,7 +312,7 @@ static void vm_volumes(struct pass *p, const struct ctl_obj *vm)
 
 /* A Volume whose owner is gone goes too (the object; the data stays where it is), unless it is
  * locked. */
-static void volume_gc(struct pass *p, const struct ctl_obj *vol)
+static bool volume_gc(struct pass *p, const struct ctl_obj *vol)
 {
     const char *kind = jget_str(vol->json, "metadata.ownerReferences.0.kind", "");
     const char *owner = jget_str(vol->json, "metadata.ownerReferences.0.name", "");
@@ -359,26 +320,50 @@ static void volume_gc(struct pass *p, const struct ctl_obj *vol)
     const struct ctl_obj *vm;
 
     if (!str_eq(kind, "VirtualMachine") || pass_lock(p, "volumes", vol->name) != NULL) {
-        return;
+        return false;
     }
     vm = ctl_find(p->c, "virtualmachines", owner);
-    if (vm == NULL || !str_eq(jget_str(vm->json, "metadata.uid", ""), uid)) {
-        pass_delete(p, vol);
+    if (vm != NULL && str_eq(jget_str(vm->json, "metadata.uid", ""), uid)) {
+        return false;
+    }
+    pass_delete(p, vol);
+    return true;
+}
+
+void ctl_volume_one(struct pass *p, const struct ctl_obj *o)
+{
+    if (!volume_gc(p, o)) {
+        ctl_ref_one(p, o);
     }
 }
 
-void ctl_volume_pass(struct pass *p)
-{
-    const struct kind *vk = kind_find("VirtualMachine");
-    const struct kind *k = kind_find("Volume");
-    const struct ctl_obj *o;
+/* --- one machine -------------------------------------------------------------------------------
+ */
 
-    for (size_t pos = 0; (o = ctl_next(p->c, vk, &pos)) != NULL;) {
-        if (jget(o->json, "metadata.deletionTimestamp") == NULL) {
-            vm_volumes(p, o);
-        }
+static void vm_status(struct pass *p, struct ctl_obj *o)
+{
+    struct vm_place pl = ctl_place_of(p->c, o->name);
+    struct vm_view v;
+    struct phase ph;
+    json_t *next;
+
+    view_make(p, o, &v);
+    if (gone(p, &v)) {
+        pass_delete(p, o);
+        return;
     }
-    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
-        volume_gc(p, o);
+    next = json_deep_copy(o->json);
+    ph = phase_of(p, &v, &pl);
+    latch_halt(&v, next);
+    write_placement(p, &v, &pl, next);
+    write_phase(p, &v, &ph, next);
+    pass_update(p, o, next);
+}
+
+void ctl_vm_one(struct pass *p, struct ctl_obj *o)
+{
+    if (jget(o->json, "metadata.deletionTimestamp") == NULL) {
+        vm_volumes(p, o);
     }
+    vm_status(p, o);
 }
