@@ -223,6 +223,7 @@ static int open_data(struct agent *a, struct err *err)
 static int open_clients(struct agent *a, const struct agent_opts *o, struct err *err)
 {
     struct renew_opts ro = { .host = o->name,
+                             .probe = true,
                              .endpoints = o->endpoints,
                              .n_endpoints = o->n_endpoints,
                              .tls_cert = o->tls_cert,

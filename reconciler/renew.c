@@ -24,6 +24,9 @@
  */
 
 #define HOME_ROUNDS 10U
+/* So often another endpoint is asked as well, each in turn: the leader learns which links of which
+ * hosts work. */
+#define PROBE_ROUNDS 3U
 
 const char *renew_state_name(enum renew_state s)
 {
@@ -219,16 +222,20 @@ static void on_reply(void *data, const struct err *err, const struct http_reply 
 {
     struct renew_call *c = data;
     struct renew *r = c->r;
-    bool failed;
+    bool failed, again;
 
     uv_mutex_lock(&r->lock);
     if (err != NULL) {
-        (void)snprintf(r->view.error, sizeof(r->view.error), "%s: %.200s", c->ep->name, err->msg);
+        if (!c->probe) {
+            (void)snprintf(r->view.error, sizeof(r->view.error), "%s: %.200s", c->ep->name,
+                           err->msg);
+        }
         c->failed = true;
     } else {
         reply_apply(r, c, reply);
     }
     failed = c->failed;
+    again = failed && !c->probe;
     c->ep->call = NULL;
     c->ep->call_data = NULL;
     if (failed && r->cur == c->ep->index) {
@@ -242,7 +249,7 @@ static void on_reply(void *data, const struct err *err, const struct http_reply 
     }
     uv_mutex_unlock(&r->lock);
     free(c);
-    if (failed) {
+    if (again) {
         send_next(r);
     }
     renew_notify(r);
@@ -289,6 +296,22 @@ static void send_next(struct renew *r)
     }
 }
 
+/* Is the way to another endpoint open?  Each in turn, only while the current one does its work. */
+static void probe_next(struct renew *r)
+{
+    for (size_t i = 0; i < r->n_endpoints; i++) {
+        struct renew_endpoint *ep;
+
+        r->probed = (r->probed + 1) % r->n_endpoints;
+        ep = &r->endpoints[r->probed];
+        if (r->probed != r->cur && ep->call == NULL && ep->tried != r->round) {
+            post(r, ep);
+            ep->call_data->probe = true;
+            return;
+        }
+    }
+}
+
 static void on_tick(uv_timer_t *t)
 {
     struct renew *r = t->data;
@@ -317,6 +340,9 @@ static void on_tick(uv_timer_t *t)
     if (active && r->cur != 0 && r->round % HOME_ROUNDS == 0 && r->endpoints[0].call == NULL &&
         r->endpoints[0].tried != r->round) {
         post(r, &r->endpoints[0]); /* is the own picketd back? */
+    }
+    if (active && r->probe && r->round % PROBE_ROUNDS == 0) {
+        probe_next(r);
     }
     renew_notify(r);
 }
@@ -439,6 +465,7 @@ int renew_start(const struct renew_opts *opts, struct renew **ret, struct err *e
     r->wd_path = mem_strdup(opts->watchdog);
     r->wd.fd = -1;
     r->heartbeat_ms = opts->heartbeat_ms == 0 ? 500 : opts->heartbeat_ms;
+    r->probe = opts->probe;
     r->on_change = opts->on_change;
     r->on_change_ctx = opts->ctx;
     r->view.least_left_ms = UINT64_MAX;

@@ -6,7 +6,8 @@
  * A thread with a loop of its own that does nothing else, so that no driver, disk or object work
  * can delay a renewal (safety.md 5).  Each heartbeat it posts hosts/H/lease to one endpoint (own
  * picketd first); without an answer by the next heartbeat the next endpoint is asked too; at most
- * one request is under way per endpoint.
+ * one request is under way per endpoint.  The endpoints may be several addresses of one picketd,
+ * one for each link to it.
  *
  * The deadline is CLOCK_BOOTTIME at which the acknowledged renewal was sent, plus L of the answer.
  * All functions may be called from any thread; on_change is called on the renewer's thread and may
@@ -87,6 +88,7 @@ struct renew_opts {
     size_t n_endpoints;
     const char *tls_cert, *tls_key, *tls_ca; /* NULL: plain (tests) */
     uint32_t heartbeat_ms;
+    bool probe;                   /* every third heartbeat ask another endpoint too, each in turn */
     const char *watchdog;         /* socket of picket-watchdog, NULL: none */
     void (*on_change)(void *ctx); /* state, terms or watchdog changed */
     void *ctx;

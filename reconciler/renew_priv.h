@@ -25,6 +25,7 @@ struct renew_call {
     uint64_t sent_ms;
     uint64_t incarnation, epoch;
     bool failed;
+    bool probe; /* asked only to see whether this way works */
 };
 
 struct renew {
@@ -35,6 +36,8 @@ struct renew {
     struct renew_endpoint endpoints[RENEW_ENDPOINTS_MAX];
     size_t n_endpoints;
     size_t cur;
+    bool probe;
+    size_t probed; /* endpoint that was asked last only to see whether it answers */
     uint64_t round;
     char *target;
     char *wd_path;

@@ -167,6 +167,12 @@ static void render_host(const struct addrs_world *w, int host, const struct addr
     json_t *v;
 
     add_host_line(w, host, to->number, 1, to->name, out);
+    for (int link = 2; link <= ADDRS_LINKS; link++) {
+        char name[96];
+
+        (void)snprintf(name, sizeof(name), "%s.link%d", to->name, link);
+        add_host_line(w, host, to->number, link, name, out);
+    }
     json_array_foreach (json_object_get(known, "addresses"), i, v) {
         listed = listed || str_eq(json_string_value(v), migration);
         if (i < ADDRS_LINKS) {

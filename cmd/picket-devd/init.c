@@ -100,8 +100,8 @@ static json_t *picketd_describe(const struct dev_host *h)
         const struct dev_host *v = &d->hosts[i];
 
         if (v->voter) {
-            buf_printf(&voters, "%s%d=%s@%s:%u", voters.len > 0 ? "," : "", v->number, v->name,
-                       v->name, d->port);
+            buf_printf(&voters, "%s%d=%s@%s:%u+%s.link2:%u", voters.len > 0 ? "," : "", v->number,
+                       v->name, v->name, d->port, v->name, d->port);
         }
     }
     arg(args, "--name", "%s", h->name);
@@ -117,7 +117,7 @@ static json_t *picketd_describe(const struct dev_host *h)
     return proc_describe(h, "picketd", args);
 }
 
-/* Its own picketd first, then the others. */
+/* Its own picketd first, then the others over link 1, then those over link 2. */
 static void endpoints(const struct dev_host *h, struct buf *out)
 {
     const struct dev *d = h->dev;
@@ -125,9 +125,12 @@ static void endpoints(const struct dev_host *h, struct buf *out)
     if (h->voter) {
         buf_printf(out, "%s:%u", h->name, d->port + 1U);
     }
-    for (size_t i = 0; i < d->n_hosts; i++) {
-        if (d->hosts[i].voter && &d->hosts[i] != h) {
-            buf_printf(out, "%s%s:%u", out->len > 0 ? "," : "", d->hosts[i].name, d->port + 1U);
+    for (size_t i = 0; i < 2 * d->n_hosts; i++) {
+        const struct dev_host *v = &d->hosts[i % d->n_hosts];
+
+        if (v->voter && v != h) {
+            buf_printf(out, "%s%s%s:%u", out->len > 0 ? "," : "", v->name,
+                       i < d->n_hosts ? "" : ".link2", d->port + 1U);
         }
     }
 }

@@ -37,9 +37,40 @@ bool enrol_option(struct cli *c, struct enrol *e, int o)
     return o == 7;
 }
 
+static bool addresses_good(const char *list)
+{
+    char *copy = mem_strdup(list), *save = NULL;
+    struct in_addr a;
+    size_t count = 0;
+    bool good = true;
+
+    for (char *p = strtok_r(copy, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+        good = good && inet_pton(AF_INET, p, &a) == 1;
+        count++;
+    }
+    free(copy);
+    return good && count > 0 && count <= 4;
+}
+
+char *enrol_addresses(const struct enrol *e, uint64_t port, char sep)
+{
+    char *copy = mem_strdup(e->ip), *save = NULL, *text;
+    struct buf b = { 0 };
+
+    for (char *p = strtok_r(copy, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+        if (b.len > 0) {
+            buf_add_byte(&b, (uint8_t)sep);
+        }
+        buf_printf(&b, "%s:%" PRIu64, p, port);
+    }
+    free(copy);
+    text = mem_strdup(buf_cstr(&b));
+    buf_done(&b);
+    return text;
+}
+
 int enrol_check(struct cli *c, const struct enrol *e)
 {
-    struct in_addr a;
 
     if (e->name == NULL || e->ip == NULL) {
         return cli_bad_usage(c, "--name HOST and --address IP are needed");
@@ -47,8 +78,10 @@ int enrol_check(struct cli *c, const struct enrol *e)
     if (!str_is_name(e->name) || strlen(e->name) >= 64) {
         return cli_bad_usage(c, "--name: \"%s\" is no host name", e->name);
     }
-    if (inet_pton(AF_INET, e->ip, &a) != 1) {
-        return cli_bad_usage(c, "--address: \"%s\" is no IPv4 address", e->ip);
+    if (!addresses_good(e->ip)) {
+        return cli_bad_usage(
+            c, "--address: \"%s\" is no IPv4 address, nor up to four of them separated by commas",
+            e->ip);
     }
     return CLI_OK;
 }
@@ -102,22 +135,26 @@ static void tls_lines(const struct enrol *e, const char *who, struct buf *b)
 int enrol_write_picketd(const struct enrol *e, const char *cluster, uint64_t id, bool bootstrap,
                         struct err *err)
 {
+    char *peer = enrol_addresses(e, e->peer_port, ','), *api = enrol_addresses(e, e->api_port, ',');
+    char *boot = enrol_addresses(e, e->peer_port, '+');
     struct buf b = { 0 };
     int rc;
 
     buf_printf(&b,
                "# picketd: the long options without dashes (picketd --help)\n"
-               "name = %s\ndata = %s\ncluster = %s\nid = %" PRIu64 "\nlisten-peer = %s:%" PRIu64
-               "\nlisten-api = %s:%" PRIu64 "\n",
-               e->name, e->data, cluster, id, e->ip, e->peer_port, e->ip, e->api_port);
+               "name = %s\ndata = %s\ncluster = %s\nid = %" PRIu64 "\nlisten-peer = %s"
+               "\nlisten-api = %s\n",
+               e->name, e->data, cluster, id, peer, api);
     if (bootstrap) {
-        buf_printf(&b, "bootstrap = %" PRIu64 "=%s@%s:%" PRIu64 "\n", id, e->name, e->ip,
-                   e->peer_port);
+        buf_printf(&b, "bootstrap = %" PRIu64 "=%s@%s\n", id, e->name, boot);
     }
     tls_lines(e, "voter", &b);
     buf_printf(&b, "%s", e->lab ? "lab\n" : "");
     rc = enrol_write(e, "picketd.conf", 0644, buf_cstr(&b), err);
     buf_done(&b);
+    free(peer);
+    free(api);
+    free(boot);
     return rc;
 }
 

@@ -15,7 +15,7 @@ struct enrol {
     const char *dir;  /* /etc/picket */
     const char *data; /* /var/lib/picket */
     const char *name; /* of the host */
-    const char *ip;   /* of the host */
+    const char *ip;   /* of the host; one for each link, separated by commas */
     uint64_t api_port, peer_port;
     bool lab;
 };
@@ -43,6 +43,8 @@ int enrol_check(struct cli *c, const struct enrol *e);
 int enrol_dirs(const struct enrol *e, struct err *err) ERR_USED;
 /* DIR/REL; the caller frees. */
 char *enrol_path(const struct enrol *e, const char *rel);
+/* "IP:PORT" for each of the host's addresses with `sep` between them; the caller frees. */
+char *enrol_addresses(const struct enrol *e, uint64_t port, char sep);
 /* A file that must not exist. */
 int enrol_write(const struct enrol *e, const char *rel, unsigned mode, const char *text,
                 struct err *err) ERR_USED;

@@ -19,7 +19,7 @@ const char init_help[] =
     "Nothing is overwritten, nothing is started.\n"
     "\n"
     "  --name HOST       this host, as its Host object will be called\n"
-    "  --address IP      of this host for the others\n"
+    "  --address IP,...  of this host for the others: one for each link, the preferred one first\n"
     "  --dir DIR         configuration (/etc/picket)\n"
     "  --data DIR        data of the daemons (/var/lib/picket)\n"
     "  --api-port N      7443\n"
@@ -94,7 +94,7 @@ static int make_admin(const struct enrol *e, const char *cluster, const char *se
 static int init(const struct enrol *e, struct err *err)
 {
     char *tls = enrol_path(e, "tls");
-    char *server = mem_printf("%s:%llu", e->ip, (unsigned long long)e->api_port);
+    char *server = enrol_addresses(e, e->api_port, ',');
     char cluster[37];
     int rc;
 

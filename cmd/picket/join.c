@@ -31,20 +31,21 @@ const char token_help[] =
     "Examples:\n"
     "  picket token create --voter --ttl 30m\n";
 
-const char join_help[] = "Enrols this host: makes its keys here, has them certified, writes its "
-                         "configuration. The token\n"
-                         "pins the cluster's CA. Nothing is overwritten, nothing is started.\n"
-                         "\n"
-                         "  --name HOST      this host, as its Host object will be called\n"
-                         "  --address IP     of this host for the others\n"
-                         "  --dir DIR        configuration (/etc/picket)\n"
-                         "  --data DIR       data of the daemons (/var/lib/picket)\n"
-                         "  --api-port N     7443\n"
-                         "  --peer-port N    7640\n"
-                         "  --lab            as at init\n"
-                         "\n"
-                         "Examples:\n"
-                         "  picket join pkt1.eyJ... --name node2 --address 10.0.0.2\n";
+const char join_help[] =
+    "Enrols this host: makes its keys here, has them certified, writes its "
+    "configuration. The token\n"
+    "pins the cluster's CA. Nothing is overwritten, nothing is started.\n"
+    "\n"
+    "  --name HOST      this host, as its Host object will be called\n"
+    "  --address IP,... of this host for the others: one for each link, the preferred one first\n"
+    "  --dir DIR        configuration (/etc/picket)\n"
+    "  --data DIR       data of the daemons (/var/lib/picket)\n"
+    "  --api-port N     7443\n"
+    "  --peer-port N    7640\n"
+    "  --lab            as at init\n"
+    "\n"
+    "Examples:\n"
+    "  picket join pkt1.eyJ... --name node2 --address 10.0.0.2\n";
 
 /* --- token --- */
 
@@ -197,8 +198,8 @@ static int write_field(const struct enrol *e, const json_t *a, const char *field
 static int join_write(const struct enrol *e, const json_t *t, const json_t *a, struct err *err)
 {
     bool voter = jget_bool(a, "voter", false);
-    char *endpoints = voter ? mem_printf("%s:%llu,%s", e->ip, (unsigned long long)e->api_port,
-                                         jget_str(t, "servers", ""))
+    char *own = enrol_addresses(e, e->api_port, ',');
+    char *endpoints = voter ? mem_printf("%s,%s", own, jget_str(t, "servers", ""))
                             : mem_strdup(jget_str(t, "servers", ""));
     int rc = write_field(e, a, "ca", "tls/ca.crt", 0644, err);
 
@@ -212,6 +213,7 @@ static int join_write(const struct enrol *e, const json_t *t, const json_t *a, s
                                            (uint64_t)jget_int(a, "id", 0), false, err);
     }
     rc = rc != 0 ? rc : enrol_write_agent(e, endpoints, err);
+    free(own);
     free(endpoints);
     return rc;
 }
@@ -255,14 +257,16 @@ static int make_requests(const struct enrol *e, bool voter, json_t *body, struct
 static int join(struct cli *c, const struct enrol *e, const char *token, struct err *err)
 {
     json_t *t = token_parse(token, err), *body, *answer = NULL;
+    char *peer;
     bool voter = jget_bool(t, "voter", false);
     int rc;
 
     if (t == NULL) {
         return err->code;
     }
-    body = json_pack("{s:s, s:s, s:o}", "name", e->name, "ip", e->ip, "address",
-                     json_sprintf("%s:%d", e->ip, (int)e->peer_port));
+    peer = enrol_addresses(e, e->peer_port, ',');
+    body = json_pack("{s:s, s:s, s:s}", "name", e->name, "ip", e->ip, "address", peer);
+    free(peer);
     rc = enrol_dirs(e, err);
     if (rc == 0) {
         rc = make_requests(e, voter, body, err);

@@ -248,6 +248,15 @@ static bool rebooted(const struct pass *p, const struct lease_info *l)
            p->now_ms > l->until_ms;
 }
 
+/* Of `declared` links; all of them when nothing is known of single ones (one host alone). */
+static uint32_t links_up(const struct pass *p, const struct lease_info *l, uint32_t declared)
+{
+    uint64_t bits = lease_links(p->c->node->leases, l, p->now_ms);
+    uint32_t up = (uint32_t)__builtin_popcountll(bits);
+
+    return bits == 0 || up > declared ? declared : up;
+}
+
 static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
 {
     struct ctl_host_memory *m = host_memory(p, name);
@@ -262,7 +271,7 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
         h->lease_until_ms = l.until_ms;
         h->asked_ms = l.asked_ms;
         h->life_ms = l.last_ms;
-        h->links_up = l.until_ms > p->now_ms ? h->links : 0;
+        h->links_up = l.until_ms > p->now_ms ? links_up(p, &l, h->links) : 0;
         h->rebooted = rebooted(p, &l);
         if (l.newer_boot_ms != 0 && !h->rebooted) {
             pass_recheck(p, p->now_ms + p->timing.heartbeat_ms);

@@ -254,6 +254,29 @@ static void renewal_confirmed(void *data, const struct err *err)
     free(r);
 }
 
+#define LINK_WINDOW 40U /* heartbeats; the agent asks another address every third */
+
+uint64_t lease_links(const struct lease_table *t, const struct lease_info *l, uint64_t now_ms)
+{
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < LINKS_MAX; i++) {
+        if (l->link_ms[i] != 0 && now_ms - l->link_ms[i] <= LINK_WINDOW * t->timing.heartbeat_ms) {
+            bits |= 1ULL << i;
+        }
+    }
+    return bits;
+}
+
+static void link_seen(struct lease_info *l, const json_t *body, uint64_t now)
+{
+    int64_t link = jget_int(body, "link", 0);
+
+    if (link > 0 && link <= (int64_t)LINKS_MAX) {
+        l->link_ms[link - 1] = now;
+    }
+}
+
 /* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this.
  */
 static void renewal_receive(struct lease_table *t, struct renewal *r, const json_t *body,
@@ -268,6 +291,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
         *l = (struct lease_info){ .incarnation = r->incarnation };
     }
     l->last_ms = now;
+    link_seen(l, body, now);
     l->newer_boot_ms = 0; /* the boot that was thought to be over still talks to us */
     if (inc->state != INC_LIVE || l->lost_proposed) {
         bool first = l->asked_ms == 0;

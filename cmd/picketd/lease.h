@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "cmd/picketd/links.h"
 #include "cmd/picketd/node.h"
 #include "fence/timing.h"
 
@@ -18,7 +19,9 @@ struct lease_info {
     uint64_t asked_ms;      /* a renewal arrived after the loss was proposed */
     uint64_t newer_boot_ms; /* a newer boot of the same machine asked to register, 0: no, or this
                                incarnation renewed since */
-    uint64_t links;         /* bit per link over which renewals came lately */
+    /* Newest renewal that came to another host over link i + 1 of that host; 0: none.  The agent
+     * goes round all addresses. */
+    uint64_t link_ms[LINKS_MAX];
     bool lost_proposed;
     struct terms terms; /* as stated by the agent at the last renewal */
     bool has_terms;
@@ -37,6 +40,8 @@ void lease_table_grant(struct lease_table *t, const char *host, uint64_t incarna
                        uint32_t lease_ms);
 /* Leader: what is known of a host; false when nothing. */
 bool lease_table_get(const struct lease_table *t, const char *host, struct lease_info *ret);
+/* A bit for each link over which renewals came lately; 0: nothing is known of single links. */
+uint64_t lease_links(const struct lease_table *t, const struct lease_info *l, uint64_t now_ms);
 /* Is there a life sign of this host (NODE_CALL_ALIVE, body: its name)?  Answers ERR_REFUSED when
  * there is, so that nobody confirms as off what still talks to us. */
 void lease_table_alive(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);

@@ -8,11 +8,11 @@
 
 #include "api/manifest.h"
 #include "api/valid.h"
-#include "base/addrmap.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "cmd/picketd/links.h"
 #include "cmd/picketd/record.h"
 
 #define IDS_KEY "o/_members/ids"
@@ -223,21 +223,6 @@ static void add_number(struct change_op *op)
     json_decref(ids);
 }
 
-static int check_address(const char *address, struct err *err)
-{
-    char host[128], real[64];
-    const char *colon = strrchr(address, ':');
-    uint64_t port;
-
-    if (colon == NULL || (size_t)(colon - address) >= sizeof(host) ||
-        !str_parse_u64(colon + 1, &port) || port == 0 || port > 65535) {
-        return err_set(err, ERR_INVALID, "address: \"%.128s\" is not IP:PORT", address);
-    }
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = 0;
-    return addr_resolve(host, (uint16_t)port, ADDR_TCP, real, sizeof(real), err);
-}
-
 static void add(struct node *n, const json_t *body, uint64_t call_id)
 {
     struct rep_member m = { .id = 1,
@@ -255,7 +240,7 @@ static void add(struct node *n, const json_t *body, uint64_t call_id)
                       m.name, there.id, member_role_name(there.role), m.name);
     } else if (!str_is_name(m.name)) {
         (void)err_set(&err, ERR_INVALID, "name: \"%.64s\" is no host name", m.name);
-    } else if (check_address(m.address, &err) == 0) {
+    } else if (links_check(m.address, &err) == 0) {
         op = op_new(n, call_id, &fresh);
         (void)str_copy(op->name, sizeof(op->name), m.name);
         (void)str_copy(op->address, sizeof(op->address), m.address);

@@ -11,6 +11,7 @@
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/fsm.h"
 #include "cmd/picketd/lease.h"
+#include "cmd/picketd/links.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/native.h"
 #include "cmd/picketd/object.h"
@@ -316,7 +317,7 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
 
 #define BOOT_MAX 16
 
-/* "1=node1@node1:7640,2=node2@node2:7640" */
+/* "1=node1@node1:7640,2=node2@node2:7640"; several addresses of one with '+' between them. */
 static int bootstrap_parse(char *text, struct rep_member *m, size_t *ret_n, struct err *err)
 {
     char *save = NULL;
@@ -331,6 +332,9 @@ static int bootstrap_parse(char *text, struct rep_member *m, size_t *ret_n, stru
         }
         *eq = 0;
         *at = 0;
+        for (char *plus = strchr(at + 1, '+'); plus != NULL; plus = strchr(plus, '+')) {
+            *plus = ',';
+        }
         m[n] = (struct rep_member){ .name = eq + 1, .address = at + 1, .role = REP_VOTER };
         if (!str_parse_u64(p, &m[n].id) || m[n].id == 0) {
             return err_set(err, ERR_INVALID, "--bootstrap: \"%s\" is no member id (1, 2, ...)", p);
@@ -375,6 +379,7 @@ static void node_tick(uv_timer_t *t)
 
     session_open(n);
     member_tick(n);
+    links_tick(n);
 }
 
 static int node_open_rep(struct node *n, const char *dir, struct err *err)
@@ -386,6 +391,7 @@ static int node_open_rep(struct node *n, const char *dir, struct err *err)
         .name = n->opts.name,
         .listen = n->opts.listen_peer,
         .cluster = n->opts.cluster,
+        .epoch = n->epoch,
         .tls = n->tls,
         .heartbeat_ms = n->opts.heartbeat_ms == 0 ? 50 : n->opts.heartbeat_ms,
         .election_ms = n->opts.election_ms == 0 ? 300 : n->opts.election_ms,
@@ -398,6 +404,19 @@ static int node_open_rep(struct node *n, const char *dir, struct err *err)
     };
 
     return rep_open(&p, &n->rep, err);
+}
+
+static int node_listen(struct node *n, struct err *err)
+{
+    char *list = mem_strdup(n->opts.listen_api), *save = NULL;
+    int rc = 0;
+
+    for (char *p = strtok_r(list, ",", &save); rc == 0 && p != NULL;
+         p = strtok_r(NULL, ",", &save)) {
+        rc = http_server_listen(n->server, p, n->tls, NULL, err);
+    }
+    free(list);
+    return rc;
 }
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, struct err *err)
@@ -423,6 +442,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
         rc = node_bootstrap(n, dir, err);
     }
     if (rc == 0) {
+        n->epoch = links_epoch_load(dir);
         rc = node_open_rep(n, dir, err);
     }
     if (rc == 0) {
@@ -430,7 +450,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
         rc = http_server_new(loop, &so, &n->server, err);
     }
     if (rc == 0) {
-        rc = http_server_listen(n->server, opts->listen_api, n->tls, NULL, err);
+        rc = node_listen(n, err);
     }
     if (rc == 0) {
         n->tick.data = n;

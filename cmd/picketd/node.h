@@ -21,11 +21,11 @@
 struct node_opts {
     const char *name;
     const char *data;
-    const char *listen_peer;
+    const char *listen_peer; /* both: one address for each link, separated by commas */
     const char *listen_api;
     const char *tls_cert, *tls_key, *tls_ca;
     const char *cluster;      /* UUID */
-    const char *bootstrap;    /* "1=node1@node1:7640,..." or NULL */
+    const char *bootstrap;    /* "1=node1@node1:7640+link2:7640,..." or NULL */
     uint64_t id;              /* of this member; 0: as bootstrap says */
     const char *fence_helper; /* path of picket-fence */
     const char *seal_key;     /* file with the key that seals Secrets */
@@ -65,6 +65,8 @@ struct node {
     uint64_t watches;      /* open watch streams */
     bool member_busy;      /* leader: a change of the members is under way (member.c) */
     uint64_t member_next_ms;
+    uint64_t epoch; /* newest cluster epoch that was persisted (links.c) */
+    uint64_t links_next_ms, hints_seen;
 };
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop,

@@ -13,6 +13,7 @@
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/lease.h"
+#include "cmd/picketd/links.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/rest_ops.h"
 #include "cmd/picketd/view.h"
@@ -262,6 +263,10 @@ static void lease_go(struct rest *r)
 
     c->r = r;
     jset(r->body, "host", json_string(r->name));
+    if (!str_eq(r->name, r->node->opts.name)) { /* else it did not travel */
+        jset(r->body, "link",
+             json_integer((json_int_t)links_number(r->node, http_req_header(r->req, "host"))));
+    }
     text = json_dumps(r->body, JSON_COMPACT);
     rep_call(r->node->rep, 0, NODE_CALL_LEASE, text, strlen(text), NODE_READ_MS, &c->req,
              lease_done);

@@ -116,8 +116,10 @@ static void names_are_always_known(void **state)
 
     (void)state;
     expect_map(&a, 1,
-               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\n"
-               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\n");
+               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\nnode1.link2:20000 "
+               "127.64.1.1:20000\nnode1.link2:20001 127.64.1.1:20001\n"
+               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\nnode2.link2:20000 "
+               "127.65.1.2:20000\nnode2.link2:20001 127.65.1.2:20001\n");
 }
 
 static void declared_addresses_go_over_their_links(void **state)
@@ -132,8 +134,10 @@ static void declared_addresses_go_over_their_links(void **state)
                        "kind: Host\nmetadata: {name: node2}\nspec: {addresses: [192.168.1.102, "
                        "10.0.0.12, 10.9.9.9], migrationAddress: 172.16.0.2}\n"));
     expect_map(&a, 1,
-               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\n"
-               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\n"
+               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\nnode1.link2:20000 "
+               "127.64.1.1:20000\nnode1.link2:20001 127.64.1.1:20001\n"
+               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\nnode2.link2:20000 "
+               "127.65.1.2:20000\nnode2.link2:20001 127.65.1.2:20001\n"
                "192.168.1.102:20000 127.64.1.2:20000\n192.168.1.102:20001 127.64.1.2:20001\n"
                "10.0.0.12:20000 127.65.1.2:20000\n10.0.0.12:20001 127.65.1.2:20001\n"
                "172.16.0.2:20000 127.64.1.2:20000\n172.16.0.2:20001 127.64.1.2:20001\n");
@@ -157,16 +161,20 @@ static void the_pdu_and_the_gateway(void **state)
                       "kind: NetworkCheck\nmetadata: {name: g}\nspec: {targets: "
                       "[192.168.1.254]}\n"));
     expect_map(&a, 2,
-               "node1:20000 127.64.2.1:20000\nnode1:20001 127.64.2.1:20001\n"
-               "node2:20000 127.64.2.2:20000\nnode2:20001 127.64.2.2:20001\n"
+               "node1:20000 127.64.2.1:20000\nnode1:20001 127.64.2.1:20001\nnode1.link2:20000 "
+               "127.65.2.1:20000\nnode1.link2:20001 127.65.2.1:20001\n"
+               "node2:20000 127.64.2.2:20000\nnode2:20001 127.64.2.2:20001\nnode2.link2:20000 "
+               "127.64.2.2:20000\nnode2.link2:20001 127.64.2.2:20001\n"
                "192.168.1.245:161/udp 127.64.2.250:20002\n"
                "192.168.1.254 127.64.2.254:20003\n192.168.1.254/udp 127.64.2.254:20003\n");
     assert_true(addrs_keep(&a, "fencedevices", seen));
     assert_false(addrs_keep(&a, "fencedevices", seen));
     assert_true(addrs_keep(&a, "networkchecks", seen));
     expect_map(&a, 2,
-               "node1:20000 127.64.2.1:20000\nnode1:20001 127.64.2.1:20001\n"
-               "node2:20000 127.64.2.2:20000\nnode2:20001 127.64.2.2:20001\n");
+               "node1:20000 127.64.2.1:20000\nnode1:20001 127.64.2.1:20001\nnode1.link2:20000 "
+               "127.65.2.1:20000\nnode1.link2:20001 127.65.2.1:20001\n"
+               "node2:20000 127.64.2.2:20000\nnode2:20001 127.64.2.2:20001\nnode2.link2:20000 "
+               "127.64.2.2:20000\nnode2.link2:20001 127.64.2.2:20001\n");
     json_decref(seen);
     addrs_done(&a);
 }
@@ -181,8 +189,10 @@ static void malformed_objects_are_harmless(void **state)
     (void)learn(&a, "networkchecks", "metadata: {name: x}\nspec: {targets: [1, {a: b}]}\n");
     assert_false(learn(&a, "volumes", "metadata: {name: x}\n"));
     expect_map(&a, 1,
-               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\n"
-               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\n");
+               "node1:20000 127.64.1.1:20000\nnode1:20001 127.64.1.1:20001\nnode1.link2:20000 "
+               "127.64.1.1:20000\nnode1.link2:20001 127.64.1.1:20001\n"
+               "node2:20000 127.64.1.2:20000\nnode2:20001 127.64.1.2:20001\nnode2.link2:20000 "
+               "127.65.1.2:20000\nnode2.link2:20001 127.65.1.2:20001\n");
     addrs_done(&a);
 }
 

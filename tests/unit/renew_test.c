@@ -22,13 +22,14 @@ static void on_change(void *ctx)
     __atomic_add_fetch(&b->changes, 1, __ATOMIC_SEQ_CST);
 }
 
-static void begin(struct bench *b, bool watchdog)
+static void begin_probing(struct bench *b, bool watchdog, bool probe)
 {
     const char *endpoints[2] = { b->f[0].endpoint, b->f[1].endpoint };
     struct renew_opts o = { .host = "node1",
                             .endpoints = endpoints,
                             .n_endpoints = 2,
                             .heartbeat_ms = HEARTBEAT,
+                            .probe = probe,
                             .watchdog = watchdog ? b->w.path : NULL,
                             .on_change = on_change,
                             .ctx = b };
@@ -37,6 +38,11 @@ static void begin(struct bench *b, bool watchdog)
     if (renew_start(&o, &b->r, &err) != 0) {
         fail_msg("%s", err.msg);
     }
+}
+
+static void begin(struct bench *b, bool watchdog)
+{
+    begin_probing(b, watchdog, false);
 }
 
 static int setup(void **state)
@@ -103,6 +109,23 @@ static void deadline_is_send_time_plus_lease(void **state)
     assert_string_equal(v.endpoint, b->f[0].endpoint);
     assert_int_equal(b->f[1].renewals, 0);
     assert_true(__atomic_load_n(&b->changes, __ATOMIC_SEQ_CST) >= 1);
+}
+
+/* The other addresses are asked now and then, and one that is dead disturbs nothing. */
+static void other_ways_are_tried(void **state)
+{
+    struct bench *b = *state;
+
+    begin_probing(b, false, true);
+    live(b);
+    WAIT_FOR(&b->loop, b->f[1].renewals >= 3);
+    assert_true(b->f[0].renewals > b->f[1].renewals);
+    assert_string_equal(look(b).endpoint, b->f[0].endpoint);
+    b->f[1].lease_mode = FAKE_HANG;
+    spin_for(&b->loop, 10 * HEARTBEAT);
+    assert_string_equal(look(b).endpoint, b->f[0].endpoint);
+    assert_string_equal(look(b).error, "");
+    assert_true(look(b).lease_until_ms > clock_now_ms());
 }
 
 /* An answer that comes late is worth only what is left of the lease since it was asked for. */
@@ -275,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(deadline_is_send_time_plus_lease),
+        TEST(other_ways_are_tried),
         TEST(a_late_answer_extends_little),
         TEST(another_endpoint_when_one_is_silent),
         TEST(another_endpoint_when_one_does_not_lead),
