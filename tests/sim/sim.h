@@ -65,7 +65,7 @@ const struct sim_opts *sim_options(const struct sim *s);
 /* --- time --------------------------------------------------------------------------------------
  */
 
-uint64_t sim_now(const struct sim *s); /* ms */
+uint64_t sim_time(const struct sim *s); /* ms */
 void sim_run(struct sim *s, uint64_t ms);
 /* Run until done(ctx) is true, asked after every event; false when `ms` have passed before. */
 bool sim_run_until(struct sim *s, bool (*done)(struct sim *s, void *ctx), void *ctx, uint64_t ms);
