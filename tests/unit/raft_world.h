@@ -16,7 +16,9 @@
 #include "raft/rep_env.h"
 #include "tests/unit/raft_memdisk.h"
 
+#ifndef WORLD_MAX
 #define WORLD_MAX 5u
+#endif
 #define WORLD_HEARTBEAT 50u
 #define WORLD_ELECTION 300u
 
@@ -59,6 +61,7 @@ struct wnode {
     uint64_t life;
     double rate; /* of its clock */
     uint64_t offset;
+    int64_t wall_step;
     uint64_t lane_at[REP_LANES];
     unsigned disk_ms; /* slowest write */
     char why[256];
@@ -80,7 +83,7 @@ struct world {
     struct rep_fsm (*fsm)(struct wnode *n);
     struct rep_events (*events)(struct wnode *n);
     void (*after)(struct wnode *n); /* after each event of a node */
-    uint64_t frames, crashes, deaths;
+    uint64_t frames, lost, crashes, deaths, torn;
 };
 
 /* --- events in order of time --- */
@@ -145,7 +148,9 @@ static uint64_t we_now(void *ctx)
 
 static uint64_t we_wall(void *ctx)
 {
-    return 1700000000000U + we_now(ctx);
+    const struct wnode *n = ctx;
+
+    return 1700000000000U + we_now(ctx) + (uint64_t)n->wall_step;
 }
 
 static uint64_t we_random(void *ctx)
@@ -222,6 +227,7 @@ static bool we_net_send(void *ctx, uint64_t id, const void *frame, size_t len)
         return false;
     }
     if (raft && world_rand(w, 1000) < w->drop) {
+        w->lost++;
         return true; /* nobody can know */
     }
     w->frames++;
@@ -368,6 +374,7 @@ static void world_crash_job(struct world *w, struct wnode *n)
         }
         if (e->lane == REP_LANE_WAL) {
             n->disk.tear = world_rand(w, 3) != 0;
+            w->torn += n->disk.tear;
         } else {
             n->disk.freeze_after = 1 + (unsigned)world_rand(w, 12);
         }
