@@ -255,8 +255,11 @@ static void yaml_host(const struct sim *s, const struct machine *m, struct buf *
 
 static void yaml_devices(const struct sim *s, struct buf *b)
 {
-    buf_add_str(b, "---\napiVersion: picket/v1\nkind: FenceDevice\nmetadata: {name: pdu}\n"
-                   "spec: {type: ApcSnmp, address: 192.168.9.1, outlets: Auto}\n"
+    buf_add_str(b, "---\napiVersion: picket/v1\nkind: Secret\nmetadata: {name: pdu}\n"
+                   "stringData: {community: private}\n"
+                   "---\napiVersion: picket/v1\nkind: FenceDevice\nmetadata: {name: pdu}\n"
+                   "spec: {type: ApcSnmp, address: 192.168.9.1, outlets: Auto,\n"
+                   "  communityRef: {secret: pdu, key: community}}\n"
                    "---\napiVersion: picket/v1\nkind: FenceDevice\nmetadata: {name: watchdog}\n"
                    "spec: {type: Watchdog}\n");
     for (unsigned i = 0; i < s->opts.hosts; i++) {

@@ -2,7 +2,7 @@
 # loop, streams, disks, fence programs and the watchdog's socket (docs/simulation.md).
 SIM_C     := $(wildcard tests/sim/sim*.c)
 SIM_OBJS  := $(patsubst %.c,$(O)/%.o,$(SIM_C))
-SIM_WRAP  := open close read write fsync rename unlink link access mkdir scandir
+SIM_WRAP  := open close read write fsync fdatasync fopen rename unlink link access mkdir scandir
 SIM_LDFL  := $(patsubst %,-Wl$(comma)--wrap=%,$(SIM_WRAP))
 
 $(O)/sim-cluster: $(SIM_OBJS) $(NODE_OBJS) $(LINK)

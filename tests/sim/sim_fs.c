@@ -21,6 +21,8 @@ int __real_close(int fd);
 ssize_t __real_read(int fd, void *data, size_t len);
 ssize_t __real_write(int fd, const void *data, size_t len);
 int __real_fsync(int fd);
+int __real_fdatasync(int fd);
+FILE *__real_fopen(const char *path, const char *mode);
 int __real_rename(const char *from, const char *to);
 int __real_unlink(const char *path);
 int __real_link(const char *from, const char *to);
@@ -33,6 +35,8 @@ int __wrap_close(int fd);
 ssize_t __wrap_read(int fd, void *data, size_t len);
 ssize_t __wrap_write(int fd, const void *data, size_t len);
 int __wrap_fsync(int fd);
+int __wrap_fdatasync(int fd);
+FILE *__wrap_fopen(const char *path, const char *mode);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_unlink(const char *path);
 int __wrap_link(const char *from, const char *to);
@@ -218,6 +222,28 @@ int __wrap_fsync(int fd)
     f->durable_len = f->len;
     SIM_WORLD_END();
     return 0;
+}
+
+int __wrap_fdatasync(int fd)
+{
+    return ours(fd) ? __wrap_fsync(fd) : __real_fdatasync(fd);
+}
+
+/* For reading only. */
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+    struct machine *m = here();
+    size_t i;
+
+    if (m == NULL) {
+        return __real_fopen(path, mode);
+    }
+    i = find(m, path);
+    if (i == m->n_files || m->files[i]->len == 0 || mode[0] != 'r') {
+        errno = ENOENT;
+        return NULL;
+    }
+    return fmemopen(m->files[i]->data, m->files[i]->len, "r");
 }
 
 int __wrap_rename(const char *from, const char *to)
