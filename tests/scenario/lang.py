@@ -23,7 +23,7 @@ class Step:
 SETUP = {"hosts", "witness", "timing", "fencing", "vm", "cluster", "host", "object", "device-of"}
 FAULTS = {"power", "reset", "wedge", "unwedge", "kill", "stop", "start", "stall", "resume", "cut", "heal", "device", "guest",
           "storage", "clock", "suspend", "disk", "job"}
-USER = {"apply", "set", "delete", "fence", "confirm", "migrate", "drain", "undrain", "retry", "test"}
+USER = {"apply", "set", "delete", "fence", "confirm", "migrate", "drain", "undrain", "cordon", "uncordon", "request"}
 ASSERT = {"expect", "always", "never", "finally"}
 OTHER = {"wait", "begin", "denied", "note"}
 KNOWN = SETUP | FAULTS | USER | ASSERT | OTHER

@@ -65,6 +65,10 @@ class Setup:
         else:
             raise step.error("\"%s\" comes after `begin`" % verb)
 
+    def proves(self, host):
+        """Has it a device that can be probed?"""
+        return any(w in ("pdu", "bmc", "watchdog") for level in self.device_of.get(host, self.levels) for w in level)
+
     def device(self, word, host):
         """The FenceDevice that a word of `fencing` means for a host: (name, object)."""
         if word == "pdu":

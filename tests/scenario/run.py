@@ -31,6 +31,8 @@ def play(path, args, story):
     backend = BACKENDS[args.on](sim.program(), args.seed, story.append)
     try:
         engine.Engine(backend, title, steps, lambda t: story.append("> " + t)).run()
+    except engine.Skip as e:
+        return "skipped: %s" % e
     except (engine.Wrong, lang.ScenarioError, ValueError, RuntimeError) as e:
         story.append("FAILED: %s" % e)
         return str(e)
