@@ -23,8 +23,10 @@
 #include "base/str.h"
 #include "reconciler/agent.h"
 #include "reconciler/dev_drv.h"
+#include "reconciler/host_lvm.h"
 #include "reconciler/intent.h"
 #include "reconciler/renew.h"
+#include "reconciler/xen_drv.h"
 
 #define EXIT_USAGE 2
 #define EXIT_RESET 3 /* this host has to be reset */
@@ -322,6 +324,24 @@ static int open_dev(struct program *p, struct drv **ret, struct err *err)
     return rc;
 }
 
+static void on_storage_closed(void *ctx)
+{
+    (void)ctx;
+}
+
+static int open_xen(struct program *p, struct drv **ret, struct err *err)
+{
+    struct xen_drv_opts o = { .loop = &p->loop };
+    int rc;
+
+    o.storage = host_lvm_new(&p->loop);
+    rc = xen_drv_new(&o, ret, err);
+    if (rc != 0) {
+        o.storage->ops->close(o.storage, on_storage_closed, NULL);
+    }
+    return rc;
+}
+
 static int open_driver(struct program *p, struct drv **ret, struct err *err)
 {
     const char *name = p->values[OPT_DRIVER];
@@ -330,9 +350,7 @@ static int open_driver(struct program *p, struct drv **ret, struct err *err)
         return open_dev(p, ret, err);
     }
     if (str_eq(name, "xen")) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "this picket-agent was built without the Xen driver; "
-                       "--driver dev runs guests as processes");
+        return open_xen(p, ret, err);
     }
     return err_set(err, ERR_INVALID, "--driver: \"%s\" is not known; dev or xen", name);
 }
@@ -420,7 +438,6 @@ static void watch_signals(struct program *p)
     p->intr.data = p;
     CHECK(uv_signal_start(&p->term, on_signal, SIGTERM) == 0);
     CHECK(uv_signal_start(&p->intr, on_signal, SIGINT) == 0);
-    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 int main(int argc, char **argv)
@@ -441,7 +458,8 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "picket-agent: %s\n", err.msg);
         return EXIT_USAGE;
     }
-    json_object_seed(0); /* before there is a second thread */
+    (void)signal(SIGPIPE, SIG_IGN); /* commands and streams may end before we have written all */
+    json_object_seed(0);            /* before there is a second thread */
     CHECK(uv_loop_init(&p.loop) == 0);
     rc = start(&p, &err);
     if (rc != 0) {

@@ -1,0 +1,306 @@
+#include "reconciler/host_lvm.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "storage/cmd_exec.h"
+#include "storage/lvm_cmd_codec.h"
+#include "storage/lvm_codec.h"
+
+#define HOST_LVM_MAGIC 0x686c766dU
+#define COMMANDS_MAX 16
+#define ENUM_MS 30000U /* an enumeration without a deadline of its own */
+
+struct host_lvm {
+    struct xen_storage storage; /* first */
+    unsigned magic;
+    uv_loop_t *loop;
+    struct cmd_runner *runner;
+    uv_timer_t soon; /* for answers that need no command */
+    struct lvm_call *done, **done_tail;
+    size_t calls;
+    bool closing;
+    int open;
+    void (*on_closed)(void *ctx);
+    void *on_closed_ctx;
+};
+
+struct lvm_call {
+    struct host_lvm *h;
+    struct lvm_call *next; /* answered soon */
+    struct drv_job *job;
+    struct cmd *cmd;
+    struct err err;
+    bool failed;
+};
+
+static struct host_lvm *host(struct xen_storage *s)
+{
+    struct host_lvm *h = CONTAINER_OF(s, struct host_lvm, storage);
+
+    OBJ_CHECK(h, HOST_LVM_MAGIC);
+    return h;
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+static void finish_close(struct host_lvm *h);
+
+static void answer(struct lvm_call *c, const struct err *err)
+{
+    struct host_lvm *h = c->h;
+    struct drv_job *job = c->job;
+
+    job->drv_private = NULL;
+    h->calls--;
+    free(c);
+    job->cb(job, err);
+    finish_close(h);
+}
+
+static void run_soon(uv_timer_t *t)
+{
+    struct host_lvm *h = t->data;
+    struct lvm_call *list = h->done;
+
+    h->done = NULL;
+    h->done_tail = &h->done;
+    while (list != NULL) {
+        struct lvm_call *c = list;
+        struct err err = c->err;
+
+        list = c->next;
+        answer(c, c->failed ? &err : NULL);
+    }
+}
+
+/* A callback may not come before submit has returned. */
+static void answer_soon(struct lvm_call *c)
+{
+    c->next = NULL;
+    *c->h->done_tail = c;
+    c->h->done_tail = &c->next;
+    CHECK(uv_timer_start(&c->h->soon, run_soon, 0, 0) == 0);
+}
+
+static void emit(struct host_lvm *h, const struct drv_job *job, enum vol_state state)
+{
+    struct drv_volume v = { .state = state };
+    struct drv_event ev = { .kind = DRV_EV_VOLUME, .volume = &v };
+
+    if (h->storage.on_event == NULL) {
+        return;
+    }
+    v.group = mem_strdup(job->group);
+    v.name = mem_strdup(job->volume);
+    h->storage.on_event(h->storage.on_event_data, &ev);
+    drv_volume_done(&v);
+}
+
+/* --- listing -----------------------------------------------------------------------------------
+ */
+
+static enum vol_state state_of(enum lvm_tri active)
+{
+    switch (active) {
+    case LVM_YES:
+        return VOL_ACTIVE;
+    case LVM_NO:
+        return VOL_INACTIVE;
+    case LVM_UNKNOWN:
+        return VOL_UNKNOWN;
+    }
+    CHECK_UNREACHABLE();
+}
+
+static void listed(struct lvm_call *c, const struct cmd_result *r)
+{
+    struct drv_job *job = c->job;
+    struct drv_volume *list = NULL;
+    struct lvm_report report = { 0 };
+    struct arena a = { 0 };
+    struct err err;
+    int rc = cmd_result_err(r, &err);
+
+    if (rc == 0) {
+        rc = lvm_report_parse(r->out, r->out_len, &a, &report, &err);
+    }
+    if (rc == 0) {
+        list = mem_alloc((report.n_lvs + 1) * sizeof(*list));
+        for (size_t i = 0; i < report.n_lvs; i++) {
+            const struct lvm_lv *lv = &report.lvs[i];
+
+            list[i] = (struct drv_volume){ .group = mem_strdup(lv->vg),
+                                           .name = mem_strdup(lv->name),
+                                           .state = state_of(lv->active),
+                                           .open = lv->open != LVM_NO };
+        }
+        job->result.volumes = list;
+        job->result.n_volumes = report.n_lvs;
+    } else {
+        err.code = ERR_DRIVER; /* nothing was changed by looking */
+    }
+    answer(c, rc == 0 ? NULL : &err);
+    for (size_t i = 0; i < report.n_lvs && list != NULL; i++) {
+        drv_volume_done(&list[i]);
+    }
+    free(list);
+    arena_done(&a);
+}
+
+/* --- changing ----------------------------------------------------------------------------------
+ */
+
+static void on_command(void *ctx, const struct cmd_result *r)
+{
+    struct lvm_call *c = ctx;
+    struct err err;
+    int rc;
+
+    c->cmd = NULL;
+    if (c->job->op == DRV_ENUM_VOLUMES) {
+        listed(c, r);
+        return;
+    }
+    rc = cmd_result_err(r, &err);
+    if (rc == 0) {
+        emit(c->h, c->job, c->job->op == DRV_VOL_ACTIVATE ? VOL_ACTIVE : VOL_INACTIVE);
+    }
+    answer(c, rc == 0 ? NULL : &err);
+}
+
+static int command(const struct drv_job *job, struct arena *a, const char *const **ret,
+                   struct err *err)
+{
+    struct st_step step = { .size = job->size_bytes, .why = "" };
+    struct lvm_cmd cmd = { .group = job->group, .volume = job->volume };
+
+    if (job->op == DRV_ENUM_VOLUMES) {
+        *ret = lvm_look_argv(LVM_LOOK_LVS, a);
+        return 0;
+    }
+    step.kind = job->op == DRV_VOL_CREATE     ? ST_VOL_CREATE
+                : job->op == DRV_VOL_ACTIVATE ? ST_VOL_ACTIVATE
+                                              : ST_VOL_DEACTIVATE;
+    return lvm_step_argv(&step, &cmd, a, ret, err);
+}
+
+static void lvm_submit(struct xen_storage *s, struct drv_job *job)
+{
+    struct host_lvm *h = host(s);
+    struct lvm_call *c = OBJ_NEW(struct lvm_call);
+    uint64_t now = clock_now_ms();
+    const char *const *argv = NULL;
+    struct cmd_spec spec;
+    struct arena a = { 0 };
+    int rc;
+
+    c->h = h;
+    c->job = job;
+    job->drv_private = c;
+    h->calls++;
+    if (job->op == DRV_ENUM_VOLUMES && access(LVM_PROGRAM, X_OK) != 0) {
+        answer_soon(c); /* no LVM, no volumes */
+        return;
+    }
+    rc = h->closing ? err_set(&c->err, ERR_CANCELED, "the driver is being closed")
+                    : command(job, &a, &argv, &c->err);
+    if (rc == 0) {
+        spec = (struct cmd_spec){ .argv = argv,
+                                  .timeout_ms = job->deadline_ms == 0    ? ENUM_MS
+                                                : job->deadline_ms > now ? job->deadline_ms - now
+                                                                         : 1 };
+        rc = cmd_start(h->runner, &spec, on_command, c, &c->cmd, &c->err);
+    }
+    if (rc != 0) {
+        c->failed = true;
+        answer_soon(c);
+    }
+    arena_done(&a);
+}
+
+static void lvm_abort(struct xen_storage *s, struct drv_job *job)
+{
+    struct lvm_call *c = job->drv_private;
+
+    (void)host(s);
+    if (c->cmd != NULL) {
+        cmd_cancel(c->cmd);
+    }
+}
+
+static char *lvm_path(struct xen_storage *s, const char *group, const char *volume)
+{
+    struct arena a = { 0 };
+    char *path;
+
+    (void)host(s);
+    path = lvm_name_ok(group) && lvm_name_ok(volume)
+               ? mem_strdup(lvm_mapper_path(&a, group, volume))
+               : NULL;
+    arena_done(&a);
+    return path;
+}
+
+/* --- closing -----------------------------------------------------------------------------------
+ */
+
+static void on_part_closed(void *ctx)
+{
+    struct host_lvm *h = ctx;
+    void (*on_closed)(void *c) = h->on_closed;
+    void *on_closed_ctx = h->on_closed_ctx;
+
+    if (--h->open > 0) {
+        return;
+    }
+    h->magic = 0;
+    free(h);
+    on_closed(on_closed_ctx);
+}
+
+static void on_timer_closed(uv_handle_t *t)
+{
+    on_part_closed(t->data);
+}
+
+static void finish_close(struct host_lvm *h)
+{
+    if (h->closing && h->calls == 0 && !uv_is_closing((uv_handle_t *)&h->soon)) {
+        uv_close((uv_handle_t *)&h->soon, on_timer_closed);
+    }
+}
+
+static void lvm_close(struct xen_storage *s, void (*on_closed)(void *ctx), void *ctx)
+{
+    struct host_lvm *h = host(s);
+
+    h->closing = true;
+    h->open = 2;
+    h->on_closed = on_closed;
+    h->on_closed_ctx = ctx;
+    cmd_runner_close(h->runner, on_part_closed, h);
+    finish_close(h);
+}
+
+struct xen_storage *host_lvm_new(uv_loop_t *loop)
+{
+    static const struct xen_storage_ops ops = {
+        .submit = lvm_submit, .abort = lvm_abort, .path = lvm_path, .close = lvm_close
+    };
+    struct host_lvm *h = OBJ_NEW(struct host_lvm);
+
+    h->storage.ops = &ops;
+    h->magic = HOST_LVM_MAGIC;
+    h->loop = loop;
+    h->runner = cmd_runner_new(loop, COMMANDS_MAX);
+    h->done_tail = &h->done;
+    CHECK(uv_timer_init(loop, &h->soon) == 0);
+    h->soon.data = h;
+    return &h->storage;
+}
