@@ -43,6 +43,7 @@ static const uint32_t ACCESS[CMD_OP_MAX + 1] = {
     [CMD_LEASE] = C | M | R,
     [CMD_RECOVER] = M,
     [CMD_CONFLICT_CLEAR] = M | O,
+    [CMD_QUOTA] = C | M,
 };
 
 static const char *role_name(enum actor_role role)
@@ -97,6 +98,7 @@ static const char *op_name(enum cmd_op op)
         [CMD_LEASE] = "Lease",
         [CMD_RECOVER] = "Recover",
         [CMD_CONFLICT_CLEAR] = "ConflictClear",
+        [CMD_QUOTA] = "Quota",
     };
 
     return (unsigned)op <= CMD_OP_MAX && NAMES[op] != NULL ? NAMES[op] : "?";
@@ -252,6 +254,31 @@ static int object_write(const struct ap *x, const struct txn_op *op)
     return 0;
 }
 
+/* Records of picketd itself, "o/_WHAT/NAME": written by picketds (as executors) under their own
+ * name, but those of requests, which come in the transaction of whoever made the request. */
+static int private_write(const struct ap *x, const struct txn_op *op)
+{
+    bool request = bytes_within(op->key, op->end, "o/_requests/");
+
+    switch (x->c->actor.role) {
+    case ACTOR_CONTROLLER:
+    case ACTOR_ADMIN:
+    case ACTOR_EXECUTOR:
+        return object_write(x, op);
+    case ACTOR_OPERATOR:
+    case ACTOR_USER:
+    case ACTOR_AGENT:
+    case ACTOR_RAW:
+        if (request && op->kind == TXN_PUT) {
+            return object_write(x, op);
+        }
+        break;
+    case ACTOR_NONE:
+        break;
+    }
+    return denied(x, "write", op->key, "a record of picketd itself");
+}
+
 int access_txn_write(const struct ap *x, const struct txn_op *op)
 {
     bool o = bytes_within(op->key, op->end, "o/");
@@ -261,6 +288,10 @@ int access_txn_write(const struct ap *x, const struct txn_op *op)
     if (!o && !r && !k) {
         return denied(x, "write", op->key,
                       "transactions write below o/, r/ or k/ (safety records have commands)");
+    }
+    if (x->s->meta.feature_level >= LEVEL_PRIVATE_RECORDS && o && op->key.n > 2 &&
+        op->key.p[2] == '_') {
+        return private_write(x, op);
     }
     switch (x->c->actor.role) {
     case ACTOR_AGENT:
@@ -292,6 +323,10 @@ int access_txn_read(const struct ap *x, struct bytes key, struct bytes end)
     bool mine = bytes_within(key, end, "o/") || bytes_within(key, end, "r/") ||
                 bytes_within(key, end, "s/");
 
+    if (x->s->meta.feature_level >= LEVEL_PRIVATE_RECORDS && end.p == NULL &&
+        bytes_within(key, end, "o/_requests/")) {
+        return 0; /* to see whether a request was made before */
+    }
     switch (x->c->actor.role) {
     case ACTOR_RAW:
         return k ? 0 : denied(x, "read", key, "the raw key space is all that it sees");

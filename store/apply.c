@@ -121,6 +121,8 @@ static int ap_execute(struct ap *x)
         return ap_inventory(x);
     case CMD_ALARM:
         return ap_alarm(x);
+    case CMD_QUOTA:
+        return ap_quota(x);
     case CMD_LEASE:
         return ap_lease(x);
     case CMD_CONFLICT_CLEAR:
@@ -199,6 +201,20 @@ static void execute(struct store *s, uint64_t term, const struct cmd *c, struct 
     }
 }
 
+/* A command of a level that the cluster has not reached is what it is to a replica of an older
+ * version: no command at all.  It enters no session. */
+static int level_check(const struct store *s, const struct cmd *c, struct err *err)
+{
+    unsigned needs = c->op == CMD_QUOTA ? LEVEL_QUOTA : STORE_FEATURE_FIRST;
+
+    if (needs > store_level(s)) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "op %d is of feature level %u and the cluster is at %u: upgrade all members",
+                       (int)c->op, needs, store_level(s));
+    }
+    return 0;
+}
+
 void store_apply(struct store *s, uint64_t index, uint64_t term, uint64_t leader_ms,
                  const void *cmd, size_t len, struct buf *result)
 {
@@ -217,6 +233,7 @@ void store_apply(struct store *s, uint64_t index, uint64_t term, uint64_t leader
         s->wall_ms = leader_ms;
     }
     rc = cmd_decode(cmd, len, &a, &c, &err);
+    rc = rc != 0 ? rc : level_check(s, &c, &err);
     if (rc == 0 && c.session != 0) {
         rc = session_enter(s, &c, &kept, &n, &err);
     } else if (rc == 0) {

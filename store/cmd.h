@@ -50,8 +50,9 @@ enum cmd_op {
     CMD_RECOVER =
         30, /* admin: (new epoch, hosts joined since the backup): everything quarantined */
     CMD_CONFLICT_CLEAR =
-        31, /* admin or operator: an IdentityConflict of a host has been dealt with */
-    CMD_OP_MAX = 31,
+        31,         /* admin or operator: an IdentityConflict of a host has been dealt with */
+    CMD_QUOTA = 32, /* controller: (bytes of everything, bytes of raw keys); feature level 2 */
+    CMD_OP_MAX = 32,
 };
 
 /* Who asks. */
@@ -223,8 +224,9 @@ struct cmd {
     struct cmd_safety safety;
     const char *text; /* SESSION_OPEN: owner; INIT: cluster id; ALARM: kind */
     uint64_t number;  /* COMPACT: revision; FEATURE: level; INIT, RECOVER: epoch; ALARM: on; LEASE:
-                         id  (0 at a grant: the store picks one, see values) */
-    uint64_t number2; /* INIT: lab; LEASE: ttl in s (0: revoke) */
+                         id  (0 at a grant: the store picks one, see values); QUOTA: bytes, 0:
+                         default */
+    uint64_t number2; /* INIT: lab; LEASE: ttl in s (0: revoke); QUOTA: bytes of raw keys */
     const char **names; /* RECOVER: hosts that joined since the backup was made */
     size_t n_names;
 };

@@ -50,6 +50,7 @@ static enum cmd_form cmd_form(enum cmd_op op)
     case CMD_ALARM:
     case CMD_LEASE:
     case CMD_RECOVER:
+    case CMD_QUOTA:
         return FORM_PLAIN;
     }
     return FORM_NONE;

@@ -90,6 +90,10 @@ static void index_safety(struct store *s, const struct kv *v, bool add)
         index_boot(s, key); /* burned for good */
     } else if (strcmp(key, "s/alarm/NOSPACE") == 0) {
         s->meta.nospace = add;
+    } else if (strcmp(key, "s/alarm/raw-nospace") == 0) {
+        s->meta.raw_nospace = add;
+    } else if (strcmp(key, "s/quota") == 0) {
+        quota_index(s, v, add);
     } else if (add && strcmp(key, "s/cluster") == 0) {
         index_cluster(s, v);
     }

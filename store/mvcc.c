@@ -132,6 +132,11 @@ void st_hist_done(struct store *s)
 /* --- changes -----------------------------------------------------------------------------------
  */
 
+static bool is_raw(const struct kv *v)
+{
+    return v->klen >= 2 && v->bytes[0] == 'k' && v->bytes[1] == '/';
+}
+
 static void account(struct store *s, const struct kv *v, bool add)
 {
     if (v == NULL || kv_is_tombstone(v)) {
@@ -140,10 +145,12 @@ static void account(struct store *s, const struct kv *v, bool add)
     if (add) {
         s->kv_hash += kv_hash(v);
         s->bytes += (size_t)v->klen + v->vlen;
+        s->raw_bytes += is_raw(v) ? (size_t)v->klen + v->vlen : 0;
         s->count++;
     } else {
         s->kv_hash -= kv_hash(v);
         s->bytes -= (size_t)v->klen + v->vlen;
+        s->raw_bytes -= is_raw(v) ? (size_t)v->klen + v->vlen : 0;
         s->count--;
     }
     st_index(s, v, add);

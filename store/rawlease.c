@@ -79,7 +79,13 @@ int ap_lease(struct ap *x)
     if (st_lease_exists(x, id)) {
         return err_set(x->err, ERR_EXISTS, "lease %" PRIu64 " exists already", id);
     }
-    if (x->s->meta.nospace || x->s->bytes + 64 > x->s->limits.quota_bytes) {
+    if (x->s->meta.feature_level >= LEVEL_QUOTA) {
+        int rc = quota_check(x, 64, 64);
+
+        if (rc != 0) {
+            return rc;
+        }
+    } else if (x->s->meta.nospace || x->s->bytes + 64 > x->s->limits.quota_bytes) {
         return err_set(x->err, ERR_LIMIT, "quota: %zu of %zu bytes used, no new leases",
                        x->s->bytes, x->s->limits.quota_bytes);
     }

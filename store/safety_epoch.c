@@ -17,6 +17,7 @@
 
 /* So far do the counters jump at a recovery: no history that a backup missed can have used as many.
  */
+#define FEATURE_LIMIT 1000U
 #define RECOVER_JUMP (UINT64_C(1) << 40)
 
 int ap_init(struct ap *x)
@@ -33,7 +34,7 @@ int ap_init(struct ap *x)
     }
     r.id = x->c->text;
     r.epoch = x->c->number;
-    r.feature_level = STORE_FEATURE_MAX;
+    r.feature_level = STORE_FEATURE_FIRST; /* the same on every replica, whatever its version */
     r.lab = x->c->number2 == 1;
     s_cluster_put(x, &r);
     ap_value(x, r.epoch);
@@ -50,10 +51,10 @@ int ap_feature(struct ap *x)
     if (rc != 0) {
         return rc;
     }
-    if (level > STORE_FEATURE_MAX) {
-        return err_set(x->err, ERR_UNSUPPORTED,
-                       "feature level %" PRIu64 ": this version knows levels up to %u", level,
-                       STORE_FEATURE_MAX);
+    /* Whether this replica knows the level must not matter here: who does not has to end
+     * (store_unfit). */
+    if (level > FEATURE_LIMIT) {
+        return err_set(x->err, ERR_INVALID, "feature level %" PRIu64 " is none", level);
     }
     if (level <= r.feature_level) {
         return err_set(x->err, ERR_REFUSED,

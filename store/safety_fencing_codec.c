@@ -314,6 +314,9 @@ static int record_check(const struct kv *v, struct arena *a, struct err *err)
         rc = s_fencing_decode(kv_value(v), v->vlen, a, &r.fencing, err);
         return rc != 0 ? rc : check_key(key, s_key_fencing(a, r.fencing.id), err);
     }
+    if (strcmp(key, "s/quota") == 0) {
+        return quota_record_check(v, err);
+    }
     if (strncmp(key, "s/boot/", 7) == 0 || strncmp(key, "s/lease/", 8) == 0 ||
         strncmp(key, "s/alarm/", 8) == 0) {
         return check_uint(v, a, err);

@@ -390,6 +390,7 @@ int store_restore(struct store *s, int (*get)(void *ctx, void *data, size_t len,
     int rc;
 
     OBJ_CHECK(s, STORE_MAGIC);
+    t->max_level = s->max_level;
     in.block = mem_alloc(SNAP_BLOCK);
     rc = read_all(t, &in);
     free(in.block);

@@ -26,6 +26,7 @@ struct store *store_new(const struct store_limits *limits)
     if (s->limits.quota_bytes == 0) {
         s->limits.quota_bytes = DEFAULT_LIMITS.quota_bytes;
     }
+    s->max_level = STORE_FEATURE_MAX;
     watch_index_init(s);
     return s;
 }
@@ -45,6 +46,27 @@ void store_free(struct store *s)
     st_index_done(s);
     s->magic = 0;
     free(s);
+}
+
+void store_set_max_level(struct store *s, unsigned level)
+{
+    s->max_level = level;
+}
+
+unsigned store_max_level(const struct store *s)
+{
+    return s->max_level;
+}
+
+unsigned store_level(const struct store *s)
+{
+    return s->meta.feature_level < STORE_FEATURE_FIRST ? STORE_FEATURE_FIRST
+                                                       : (unsigned)s->meta.feature_level;
+}
+
+bool store_unfit(const struct store *s)
+{
+    return store_level(s) > s->max_level;
 }
 
 uint64_t store_rev(const struct store *s)

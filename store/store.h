@@ -44,6 +44,28 @@ void store_free(struct store *s);
 void store_apply(struct store *s, uint64_t index, uint64_t term, uint64_t leader_ms,
                  const void *cmd, size_t len, struct buf *result);
 
+/* --- feature levels ----------------------------------------------------------------------------
+ *
+ * The cluster's level is part of the state and rises by CMD_FEATURE, when all members know it.  A
+ * command of a higher level is refused, with no effect, by every replica.  A replica whose state is
+ * of a level that it does not know must end at once, before it diverges.
+ */
+#define STORE_FEATURE_MAX 2U                               /* that this version knows */
+void store_set_max_level(struct store *s, unsigned level); /* pretend to be older; for tests */
+unsigned store_max_level(const struct store *s);
+unsigned store_level(const struct store *s); /* of the cluster; 1 at least */
+bool store_unfit(const struct store *s);
+
+/* --- room --------------------------------------------------------------------------------------
+ */
+
+struct store_room {
+    size_t bytes, quota;         /* of everything */
+    size_t raw_bytes, raw_quota; /* of keys below k/ */
+    bool nospace, raw_nospace;   /* alarms */
+};
+void store_room(const struct store *s, struct store_room *ret);
+
 uint64_t store_rev(const struct store *s);
 uint64_t store_compact_rev(const struct store *s); /* revisions below it are gone */
 uint64_t store_index(const struct store *s);       /* last applied raft index */

@@ -17,7 +17,11 @@
 #include "store/store.h"
 
 #define STORE_MAGIC 0x53746f7265313a31ULL
-#define STORE_FEATURE_MAX 1U
+/* What a cluster begins with, and which level brought what.  A replica of a lower level must not
+ * take part, and nothing of a level is done before the cluster is at it: else replicas diverge. */
+#define STORE_FEATURE_FIRST 1U
+#define LEVEL_QUOTA 2U           /* CMD_QUOTA, a quota of raw keys, a reserve for the controllers */
+#define LEVEL_PRIVATE_RECORDS 2U /* o/_... has a row in the access table */
 #define STORE_SESSIONS_MAX 4096U
 #define STORE_SESSION_WINDOW 1024U
 /* A longer answer of a session's command is not kept word by word (session.c). */
@@ -85,7 +89,8 @@ struct store_meta {
     uint64_t token_floor; /* tokens up to it are of before the last recovery */
     bool lab;
     bool quarantined;
-    bool nospace;
+    bool nospace, raw_nospace;
+    size_t quota, raw_quota; /* of s/quota; 0: default */
 };
 
 struct watch_index;
@@ -107,6 +112,8 @@ struct store {
     uint64_t last_incarnation, last_token, last_fencing, last_session;
     uint64_t kv_hash; /* sum over live keys */
     size_t bytes, count;
+    size_t raw_bytes;   /* of bytes: keys below k/ */
+    unsigned max_level; /* feature level that this replica knows; not part of the state */
 
     uint32_t sub;  /* events of the command that is being applied: they belong to rev + 1 */
     uint32_t pins; /* snapshots being written */
@@ -265,6 +272,11 @@ int ap_init(struct ap *x);
 int ap_recover(struct ap *x);
 int ap_feature(struct ap *x);
 int ap_alarm(struct ap *x);
+int ap_quota(struct ap *x); /* quota.c, like the next two */
+/* May a command of this actor make the store grow by so much, of which raw keys?  ERR_LIMIT. */
+int quota_check(const struct ap *x, size_t grows, size_t raw_grows);
+int quota_record_check(const struct kv *v, struct err *err);
+void quota_index(struct store *s, const struct kv *v, bool add);
 int ap_inventory(struct ap *x);
 int ap_register(struct ap *x);
 int ap_terms(struct ap *x);

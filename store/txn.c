@@ -140,10 +140,26 @@ static bool txn_compare(const struct ap *x, const struct cmd_txn *t)
  */
 
 struct txn_sum {
-    size_t read;   /* bytes that the answer may carry */
-    size_t put;    /* bytes written */
-    size_t before; /* bytes that they replace */
+    size_t read;                /* bytes that the answer may carry */
+    size_t put;                 /* bytes written */
+    size_t before;              /* bytes that they replace */
+    size_t raw_put, raw_before; /* of these, below k/ */
 };
+
+/* Records of requests need room even when there is none: they are few and go away by themselves. */
+static void sum_put(const struct ap *x, const struct txn_op *op, size_t put, size_t before,
+                    struct txn_sum *sum)
+{
+    if (x->s->meta.feature_level >= LEVEL_QUOTA && bytes_is_prefix(op->key, "o/_requests/")) {
+        return;
+    }
+    sum->put += put;
+    sum->before += before;
+    if (bytes_is_prefix(op->key, "k/")) {
+        sum->raw_put += put;
+        sum->raw_before += before;
+    }
+}
 
 static int check_put(const struct ap *x, const struct txn_op *op, struct txn_sum *sum)
 {
@@ -158,10 +174,10 @@ static int check_put(const struct ap *x, const struct txn_op *op, struct txn_sum
         return err_set(x->err, ERR_NOT_FOUND, "put: lease %" PRIu64 " does not exist", op->lease);
     }
     if (old != NULL) {
-        sum->before += (size_t)old->klen + old->vlen;
         sum->read += op->prev_kv ? (size_t)old->klen + old->vlen : 0;
     }
-    sum->put += op->key.n + (op->keep_value && old != NULL ? old->vlen : op->value.n);
+    sum_put(x, op, op->key.n + (op->keep_value && old != NULL ? old->vlen : op->value.n),
+            old == NULL ? 0 : (size_t)old->klen + old->vlen, sum);
     return 0;
 }
 
@@ -217,7 +233,11 @@ static int check_quota(const struct ap *x, const struct txn_sum *sum)
 {
     const struct store *s = x->s;
     size_t grows = sum->put > sum->before ? sum->put - sum->before : 0;
+    size_t raw = sum->raw_put > sum->raw_before ? sum->raw_put - sum->raw_before : 0;
 
+    if (s->meta.feature_level >= LEVEL_QUOTA) {
+        return quota_check(x, grows, raw);
+    }
     if (grows > 0 && s->meta.nospace) {
         return err_set(x->err, ERR_LIMIT, "alarm NOSPACE is on: only deletions are taken");
     }

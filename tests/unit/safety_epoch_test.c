@@ -97,9 +97,60 @@ static void the_feature_level_only_grows(void **state)
 
     (void)state;
     WANT(ERR_REFUSED, fx_apply(&c));
-    c.number = 99;
-    WANT(ERR_UNSUPPORTED, fx_apply(&c));
+    c.number = 1001;
+    WANT(ERR_INVALID, fx_apply(&c));
     assert_int_equal(cluster().feature_level, 1);
+    assert_false(store_unfit(fx.s));
+    c.number = STORE_FEATURE_MAX;
+    OK(fx_apply(&c));
+    WANT(ERR_REFUSED, fx_apply(&c));
+    assert_int_equal(cluster().feature_level, STORE_FEATURE_MAX);
+    assert_false(store_unfit(fx.s));
+    /* a later version's level is taken the same way, so that the states stay equal; but then this
+     * replica is unfit */
+    c.number = STORE_FEATURE_MAX + 1;
+    OK(fx_apply(&c));
+    assert_true(store_unfit(fx.s));
+}
+
+/* Two replicas of different versions see the same log.  While the cluster is at the lower level
+ * both do the same with a command of the higher one: nothing, not even in its session. */
+static void versions_do_not_diverge(void **state)
+{
+    struct cmd quota = {
+        .op = CMD_QUOTA, .actor = as_controller(), .number = 1 << 20, .number2 = 1 << 17
+    };
+    struct cmd feature = { .op = CMD_FEATURE, .actor = as_controller(), .number = 2 };
+    struct cmd open = { .op = CMD_SESSION_OPEN, .actor = as_controller(), .text = "c" };
+    struct buf log[5] = { { 0 } }, out = { 0 };
+    struct store *older = store_new(NULL), *newer = store_new(NULL);
+    struct cmd init = { .op = CMD_INIT, .actor = as_controller(), .text = "id", .number = 1 };
+    struct store_room room;
+    struct err err;
+
+    (void)state;
+    store_set_max_level(older, 1);
+    assert_int_equal(cmd_encode(&init, &log[0], &err), 0);
+    assert_int_equal(cmd_encode(&open, &log[1], &err), 0);
+    quota.session = quota.seq = quota.ack = 1;
+    assert_int_equal(cmd_encode(&quota, &log[2], &err), 0);
+    assert_int_equal(cmd_encode(&feature, &log[3], &err), 0);
+    assert_int_equal(cmd_encode(&quota, &log[4], &err), 0); /* the same seq: it was not used up */
+    for (size_t i = 0; i < ARRAY_LEN(log); i++) {
+        if (!store_unfit(older)) {
+            store_apply(older, i + 1, fx.term, 1, log[i].data, log[i].len, &out);
+        }
+        store_apply(newer, i + 1, fx.term, 1, log[i].data, log[i].len, &out);
+        assert_int_equal(store_hash(older) == store_hash(newer), i < 4);
+        assert_int_equal(store_unfit(older), i >= 3);
+        store_room(newer, &room);
+        assert_int_equal(room.quota == 1 << 20, i == 4);
+        buf_done(&log[i]);
+    }
+    assert_int_equal(room.raw_quota, 1 << 17);
+    buf_done(&out);
+    store_free(older);
+    store_free(newer);
 }
 
 /* --- recovery ----------------------------------------------------------------------------------
@@ -399,6 +450,8 @@ int main(void)
         FX_TEST(init_refuses_nonsense),
         FX_CLUSTER_TEST(the_epoch_of_a_command_is_checked),
         FX_CLUSTER_TEST(the_feature_level_only_grows),
+        FX_TEST(versions_do_not_diverge),
+        FX_TEST(versions_do_not_diverge),
         FX_CLUSTER_TEST(only_an_administrator_recovers),
         FX_CLUSTER_TEST(counters_leave_the_lost_history_behind),
         FX_CLUSTER_TEST(s01_nothing_starts_before_all_are_accounted_for),

@@ -299,7 +299,7 @@ UNUSED static void any_args(struct cmd *c)
         c->reg = (struct cmd_register){ any_str(true), any_str(true), any_str(true), any_str(true),
                                         any_u64(),     any_str(true), any_terms() };
     } else if (c->op < CMD_INIT || c->op == CMD_INIT || c->op == CMD_ALARM || c->op == CMD_LEASE ||
-               c->op == CMD_RECOVER) {
+               c->op == CMD_RECOVER || c->op == CMD_QUOTA) {
         c->text = any_str(true);
         c->number = any_u64();
         c->number2 = any_u64();

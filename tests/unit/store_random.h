@@ -71,6 +71,7 @@ static inline enum actor_role rnd_usual(struct prng *p, enum cmd_op op)
     case CMD_WATCHDOG_WAIT:
     case CMD_ALARM:
     case CMD_FEATURE:
+    case CMD_QUOTA:
         return ACTOR_CONTROLLER;
     case CMD_TXN:
     case CMD_SESSION_OPEN:
@@ -280,6 +281,10 @@ static inline void rnd_plain(struct prng *p, struct cmd *c, const char *host)
         c->text = RND_PICK(p, "NOSPACE", "other");
         c->number = rnd(p, 8) == 0;
         break;
+    case CMD_QUOTA:
+        c->number = (1U << 20) * rnd(p, 3);
+        c->number2 = (1U << 17) * rnd(p, 3);
+        break;
     default:
         c->number = 1 + rnd(p, 3);
         break;
@@ -322,8 +327,8 @@ static inline enum cmd_op rnd_opcode(struct prng *p)
         CMD_SESSION_OPEN,
         CMD_CONFLICT_CLEAR,
     };
-    static const enum cmd_op RARE[] = { CMD_COMPACT, CMD_FEATURE, CMD_ALARM, CMD_RECOVER,
-                                        CMD_INIT };
+    static const enum cmd_op RARE[] = { CMD_COMPACT, CMD_FEATURE, CMD_ALARM,
+                                        CMD_RECOVER, CMD_INIT,    CMD_QUOTA };
 
     enum cmd_op op =
         rnd(p, 60) == 0 ? RARE[rnd(p, ARRAY_LEN(RARE))] : OFTEN[rnd(p, ARRAY_LEN(OFTEN))];
@@ -381,6 +386,7 @@ UNUSED static struct cmd rnd_cmd(struct prng *p)
     case CMD_RECOVER:
     case CMD_ALARM:
     case CMD_LEASE:
+    case CMD_QUOTA:
         rnd_plain(p, &c, host);
         break;
     default:

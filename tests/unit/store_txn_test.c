@@ -275,6 +275,84 @@ static void an_alarm_refuses_growth_only(void **state)
     WANT(ERR_INVALID, fx_apply(&c));
 }
 
+static int give_quota(uint64_t all, uint64_t raw)
+{
+    struct cmd c = { .op = CMD_QUOTA, .actor = as_controller(), .number = all, .number2 = raw };
+
+    return fx_apply(&c);
+}
+
+static int raise_level(void)
+{
+    struct cmd c = { .op = CMD_FEATURE, .actor = as_controller(), .number = 2 };
+
+    return fx_apply(&c);
+}
+
+static int put_by(struct actor actor, const char *key, const char *value)
+{
+    return fx_put_as(actor, key, value, strlen(value));
+}
+
+/* From level 2 on: raw keys have a quota of their own, and what keeps machines running has a
+ * reserve. */
+static void raw_keys_do_not_take_the_room_of_objects(void **state)
+{
+    static char big[60001];
+    struct store_room room;
+
+    (void)state;
+    OK(fx_init(false));
+    fx_host("n1", 1, "[]");
+    WANT(ERR_UNSUPPORTED, give_quota(1 << 18, 1 << 17));
+    OK(raise_level());
+    WANT(ERR_INVALID, give_quota(100, 0));
+    OK(give_quota(1 << 18, 1 << 17));
+    memset(big, 'x', 60000);
+    OK(put_by(as_raw(), "k/a", big));
+    OK(put_by(as_raw(), "k/b", big));
+    WANT(ERR_LIMIT, put_by(as_raw(), "k/c", big));
+    assert_string_equal(fx.ans.msg, "etcdserver: mvcc: database space exceeded");
+    store_room(fx.s, &room);
+    assert_int_equal(room.raw_bytes, 2 * (60000 + 3));
+    fx_object("virtualmachines", "vm1");
+    OK(fx_del("k/a"));
+    OK(put_by(as_raw(), "k/c", big));
+    OK(give_quota(1 << 17, 0)); /* too late for what is there */
+    store_room(fx.s, &room);
+    assert_int_equal(room.raw_quota, 1 << 16);
+    WANT(ERR_LIMIT, put_by(as_raw(), "k/d", "1"));
+    OK(put_by(as_agent("n1"), "r/n1/volumes/v", "{}"));
+    big[10000] = 0;
+    OK(put_by(as_agent("n1"), "r/n1/volumes/v", big));
+    big[10000] = 'x';
+    WANT(ERR_LIMIT, put_by(as_agent("n1"), "r/n1/volumes/w", big)); /* the reserve has an end */
+    SAYS("quota");
+}
+
+static void an_alarm_spares_what_keeps_machines_running(void **state)
+{
+    struct cmd c = { .op = CMD_ALARM, .actor = as_controller(), .text = "NOSPACE", .number = 1 };
+
+    (void)state;
+    OK(fx_init(false));
+    fx_host("n1", 1, "[]");
+    OK(raise_level());
+    OK(fx_apply(&c));
+    WANT(ERR_LIMIT, put_by(as_raw(), "k/b", "1"));
+    WANT(ERR_LIMIT, fx_put("k/b", "1"));
+    OK(put_by(as_agent("n1"), "r/n1/volumes/v", "{}"));
+    c.number = 0;
+    OK(fx_apply(&c));
+    OK(put_by(as_raw(), "k/b", "1"));
+    c.text = "raw-nospace";
+    c.number = 1;
+    OK(fx_apply(&c));
+    WANT(ERR_LIMIT, put_by(as_raw(), "k/c", "1"));
+    fx_object("virtualmachines", "vm1");
+    OK(fx_del("k/b"));
+}
+
 /* --- leases ------------------------------------------------------------------------------------
  */
 
@@ -359,6 +437,8 @@ int main(void)
         FX_TEST(too_much_to_read),
         FX_TEST(the_quota_refuses_growth_only),
         FX_TEST(an_alarm_refuses_growth_only),
+        FX_TEST(raw_keys_do_not_take_the_room_of_objects),
+        FX_TEST(an_alarm_spares_what_keeps_machines_running),
         FX_TEST(a_lease_takes_its_keys_along),
         FX_TEST(the_store_picks_an_id),
         FX_TEST(objects_have_no_leases),
