@@ -285,9 +285,30 @@ void guard_done(struct guard *g)
     raft_configuration_init(&g->snap_conf);
 }
 
+/* Rule 23: the only voter leads at once when it starts, in the term that it has been in.  It may
+ * have led that term before and sent entries that it has lost since; stand-bys that hold them would
+ * take the new ones at the same index and term for the same. */
+static void guard_own_term(struct guard *g)
+{
+    struct raft *r = g->raft;
+    raft_term term = r->current_term + 1;
+
+    if (r->io->set_term(r->io, term) != 0 || r->io->set_vote(r->io, r->id) != 0) {
+        guard_fail(g, "term and vote cannot be stored");
+        return;
+    }
+    r->current_term = term;
+    r->voted_for = r->id;
+    g->stats.terms_raised++;
+}
+
 void guard_started(struct guard *g)
 {
     struct raft *r = g->raft;
+
+    if (!g->off && r->state == RAFT_LEADER) {
+        guard_own_term(g);
+    }
 
     /* Rule 7: the core takes the newest configuration of the log for committed. */
     if (!g->off && r->configuration_index > r->commit_index) {

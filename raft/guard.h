@@ -47,6 +47,7 @@ struct guard_stats {
     uint64_t confs_settled;         /* rule 19 */
     uint64_t compacted_skipped;     /* rule 20 */
     uint64_t elections_asked_again; /* rule 22 */
+    uint64_t terms_raised;          /* rule 23 */
 };
 
 struct guard {

@@ -342,7 +342,8 @@ void rep_stats(const struct rep *r, struct rep_stats *ret)
         .disk_full = wal_full(r->wal),
         .guard_hits = g->acks_delayed + g->acks_clamped + g->acks_muted + g->rollbacks +
                       g->conflicts_put_off + g->commits_clamped + g->votes_refused +
-                      g->confs_settled + g->compacted_skipped + g->elections_asked_again,
+                      g->confs_settled + g->compacted_skipped + g->elections_asked_again +
+                      g->terms_raised,
     };
     wal_stats(r->wal, ret);
 }
