@@ -150,10 +150,8 @@ static void session_ack(struct session_table *t, struct session *e, uint64_t ack
     if (ack <= e->ack) {
         return;
     }
-    for (size_t i = 0; i < e->cap; i++) {
-        if (e->slots[i].seq < ack) {
-            answer_drop(t, e, &e->slots[i]);
-        }
+    for (uint64_t seq = e->ack; seq < ack && seq - e->ack < e->cap; seq++) {
+        answer_drop(t, e, &e->slots[seq & (e->cap - 1)]);
     }
     t->hash -= session_hash(e);
     e->ack = ack;
