@@ -221,8 +221,8 @@ static void pass_run(struct controller *c)
         ctl_cluster_pass(p);
     }
     pass_submit(p);
-    if (p->more) {
-        c->dirty = true;
+    c->dirty = p->more || c->n_dirty > 0 || c->place_dirty;
+    if (c->dirty) {
         (void)uv_async_send(&c->wake);
     }
     pass_free(p);
@@ -275,6 +275,11 @@ void controller_wake(struct controller *c)
 {
     c->dirty = true;
     (void)uv_async_send(&c->wake);
+}
+
+const struct world *controller_world(const struct controller *c)
+{
+    return c->world;
 }
 
 struct controller *controller_new(struct node *n)

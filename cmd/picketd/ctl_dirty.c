@@ -110,6 +110,8 @@ void ctl_mark_batch(struct controller *c)
 
         if (o != NULL) {
             ctl_mark(c, o);
+            c->counts_dirty = c->counts_dirty || is_kind(o, "Cluster");
+            c->capacity_dirty = c->capacity_dirty || is_kind(o, "Cluster");
         }
     }
 }
@@ -120,24 +122,6 @@ void ctl_mark_batch(struct controller *c)
 static void mark_visit(void *ctx, struct ctl_obj *o)
 {
     ctl_mark(ctx, o);
-}
-
-/* The volumes that a machine declares in place are called VM-DISK. */
-static void mark_volumes(struct controller *c, const struct ctl_obj *vm)
-{
-    const json_t *disks = jget(vm->json, "spec.disks");
-
-    for (size_t i = 0; i < json_array_size(disks); i++) {
-        const json_t *d = json_array_get(disks, i);
-        char name[512];
-        struct ctl_obj *o;
-
-        (void)snprintf(name, sizeof(name), "%s-%s", vm->name, jget_str(d, "name", ""));
-        o = ctl_find(c, "volumes", name);
-        if (o != NULL) {
-            ctl_mark(c, o);
-        }
-    }
 }
 
 static void mark_owner(struct controller *c, const struct ctl_obj *o)
@@ -169,7 +153,6 @@ static void existence(struct controller *c, const struct world_change *ch)
 {
     world_referrers(c->world, ch->k, ch->name, mark_visit, c);
     if (is_kind(ch->o, "VirtualMachine")) {
-        mark_volumes(c, ch->o);
         c->place_dirty = true;
     } else if (is_kind(ch->o, "Volume") && ch->deleted) {
         mark_owner(c, ch->o);

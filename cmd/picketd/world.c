@@ -76,6 +76,19 @@ static void ref_collect(void *ctx, const char *ref_kind, const char *name, const
     }
 }
 
+/* Its owner, as "@VirtualMachine/vm1": it may be missing without harm, but tells by it when the
+ * object is garbage. */
+static void owner_collect(struct ref_list *l, const struct ctl_obj *o)
+{
+    const json_t *owner = jget(o->json, "metadata.ownerReferences.0");
+
+    if (owner != NULL) {
+        l->items = mem_realloc(l->items, (l->n + 1) * sizeof(*l->items));
+        l->items[l->n++] =
+            mem_printf("@%s/%s", jget_str(owner, "kind", ""), jget_str(owner, "name", ""));
+    }
+}
+
 static bool refs_same(const struct ctl_obj *o, const struct ref_list *l)
 {
     if (o->n_refs != l->n) {
@@ -103,6 +116,7 @@ static void refs_update(struct world *w, struct ctl_obj *o)
     struct ref_list l = { 0 };
 
     obj_refs(o->k, o->json, ref_collect, &l);
+    owner_collect(&l, o);
     if (refs_same(o, &l)) {
         refs_free(l.items, l.n);
         return;
@@ -118,17 +132,24 @@ static void refs_update(struct world *w, struct ctl_obj *o)
     }
 }
 
+static void visit_refs(const struct world *w, const char *ref,
+                       void (*fn)(void *ctx, struct ctl_obj *o), void *ctx)
+{
+    const struct world_refs *r = map_get(&w->referrers, ref);
+
+    for (size_t i = 0; r != NULL && i < r->n; i++) {
+        fn(ctx, r->items[i]);
+    }
+}
+
 void world_referrers(const struct world *w, const struct kind *k, const char *name,
                      void (*fn)(void *ctx, struct ctl_obj *o), void *ctx)
 {
     char ref[OBJECT_KEY_MAX];
-    const struct world_refs *r;
 
-    (void)snprintf(ref, sizeof(ref), "%s/%s", k->name, name);
-    r = map_get(&w->referrers, ref);
-    for (size_t i = 0; r != NULL && i < r->n; i++) {
-        fn(ctx, r->items[i]);
-    }
+    (void)snprintf(ref, sizeof(ref), "@%s/%s", k->name, name);
+    visit_refs(w, ref, fn, ctx);
+    visit_refs(w, ref + 1, fn, ctx);
 }
 
 /* --- objects -----------------------------------------------------------------------------------

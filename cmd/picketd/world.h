@@ -30,7 +30,7 @@ struct ctl_obj {
     size_t size; /* of the stored value in bytes */
 
     /* Kept by the world, objects only. */
-    char **refs; /* "Bridge/br0", ...: what it refers to */
+    char **refs; /* "Bridge/br0", ...: what it refers to; "@VirtualMachine/vm1": its owner */
     size_t n_refs;
 
     /* For the controllers. */
@@ -120,7 +120,7 @@ const struct s_lock *world_lock(const struct world *w, const char *plural, const
 struct world_host *world_host(const struct world *w, const char *name);
 /* Make n_locks and priority current. */
 void world_load_of(const struct world *w, struct world_host *h);
-/* The objects that refer to this one, whether it exists or not. */
+/* The objects that refer to this one or belong to it, whether it exists or not. */
 void world_referrers(const struct world *w, const struct kind *k, const char *name,
                      void (*fn)(void *ctx, struct ctl_obj *o), void *ctx);
 /* A parsed object of its own (what-if); freed with ctl_obj_free. */

@@ -1,0 +1,415 @@
+/* The controllers look only at what changed.  Whatever happens in whatever order: when they have
+ * come to rest, somebody who looks at everything from scratch finds nothing to write. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "api/valid.h"
+#include "base/clock.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "cmd/picketd/capacity.h"
+#include "cmd/picketd/ctl_priv.h"
+#include "tests/ctl/fake_node.h"
+
+#define HOSTS 5U
+#define VMS 14U
+
+static void name_of(char *dst, size_t size, const char *what, uint64_t i)
+{
+    (void)snprintf(dst, size, "%s%u", what, (unsigned)i);
+}
+
+static json_t *vm_json(struct fake *f, const char *name)
+{
+    char disk[16], bridge[16];
+    json_t *vm =
+        json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:s, s:i, s:i}}", "apiVersion", API_VERSION,
+                  "kind", "VirtualMachine", "metadata", "name", name, "labels", "app",
+                  prng_below(&f->prng, 2) ? "web" : "db", "spec", "memory",
+                  prng_below(&f->prng, 3) ? "1Gi" : "3Gi", "vcpus",
+                  (int)prng_below(&f->prng, 3) + 1, "priority", (int)prng_below(&f->prng, 3));
+
+    name_of(disk, sizeof(disk), "v", prng_below(&f->prng, VMS));
+    name_of(bridge, sizeof(bridge), "br", prng_below(&f->prng, 3));
+    jset(vm, "spec.nics", json_pack("[{s:s, s:s}]", "name", "nic0", "bridge", bridge));
+    if (prng_below(&f->prng, 2)) {
+        jset(vm, "spec.disks", json_pack("[{s:s, s:s}]", "name", "root", "volume", disk));
+    } else if (prng_below(&f->prng, 2)) {
+        jset(vm, "spec.disks",
+             json_pack("[{s:s, s:s, s:s}]", "name", "root", "volumeGroup", "vg0", "size", "1Gi"));
+    }
+    if (prng_below(&f->prng, 4) == 0) {
+        jset(vm, "spec.runPolicy", json_string("Stopped"));
+    }
+    if (prng_below(&f->prng, 4) == 0) {
+        name_of(disk, sizeof(disk), "vm", prng_below(&f->prng, VMS));
+        if (!str_eq(disk, name)) {
+            jset(vm, "spec.startAfter", json_pack("[{s:s}]", "vm", disk));
+        }
+    }
+    if (prng_below(&f->prng, 4) == 0) {
+        name_of(disk, sizeof(disk), "host", prng_below(&f->prng, HOSTS));
+        jset(vm, "spec.placement.notHosts", json_pack("[s]", disk));
+    }
+    return vm;
+}
+
+static json_t *simple(const char *kind, const char *name, json_t *spec)
+{
+    return json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", API_VERSION, "kind", kind,
+                     "metadata", "name", name, "spec", spec);
+}
+
+static void change_rule(struct fake *f)
+{
+    static const char *const types[] = { "Together", "Apart", "OnHosts" };
+    size_t t = (size_t)prng_below(&f->prng, 3);
+    json_t *spec = json_pack("{s:s, s:s, s:{s:s}}", "type", types[t], "strength",
+                             prng_below(&f->prng, 2) ? "Required" : "Preferred", "selector", "app",
+                             prng_below(&f->prng, 2) ? "web" : "db");
+
+    if (t == 2) {
+        (void)json_object_set_new(spec, "hosts", json_pack("[s, s]", "host0", "host1"));
+    }
+    if (prng_below(&f->prng, 3) == 0) {
+        fake_delete(f, "placementrules", "rule");
+        json_decref(spec);
+    } else {
+        fake_put(f, simple("PlacementRule", "rule", spec));
+    }
+}
+
+static void change_object(struct fake *f)
+{
+    char name[16];
+    bool away = prng_below(&f->prng, 3) == 0;
+
+    switch (prng_below(&f->prng, 6)) {
+    case 0:
+        name_of(name, sizeof(name), "br", prng_below(&f->prng, 3));
+        if (away) {
+            fake_delete(f, "bridges", name);
+        } else {
+            fake_put(f, simple("Bridge", name, json_object()));
+        }
+        return;
+    case 1:
+        name_of(name, sizeof(name), "v", prng_below(&f->prng, VMS));
+        if (away) { /* also one that a machine declares in place */
+            char own[32];
+
+            (void)snprintf(own, sizeof(own), "vm%u-root", (unsigned)prng_below(&f->prng, VMS));
+            fake_delete(f, "volumes", prng_below(&f->prng, 2) ? own : name);
+        } else {
+            fake_put(f, simple("Volume", name,
+                               json_pack("{s:s, s:s}", "volumeGroup", "vg0", "size", "1Gi")));
+        }
+        return;
+    case 2:
+        change_rule(f);
+        return;
+    default:
+        name_of(name, sizeof(name), "vm", prng_below(&f->prng, VMS));
+        if (away) {
+            fake_delete(f, "virtualmachines", name);
+        } else {
+            json_t *old = fake_get(f, "virtualmachines", name);
+            json_t *vm = vm_json(f, name);
+
+            if (jget(old, "metadata.deletionTimestamp") == NULL) {
+                fake_put(f, json_incref(vm));
+            }
+            json_decref(vm);
+            json_decref(old);
+        }
+        return;
+    }
+}
+
+static void change_host(struct fake *f)
+{
+    char name[16];
+    json_t *h;
+
+    name_of(name, sizeof(name), "host", prng_below(&f->prng, HOSTS));
+    h = fake_get(f, "hosts", name);
+    if (h == NULL) {
+        return;
+    }
+    switch (prng_below(&f->prng, 5)) {
+    case 0:
+        jset(h, "spec.unschedulable", json_boolean(prng_below(&f->prng, 2) == 1));
+        break;
+    case 1:
+        jset(h, "spec.maintenance", json_boolean(prng_below(&f->prng, 2) == 1));
+        break;
+    case 2:
+        jset(h, "metadata.labels.rack", json_string(prng_below(&f->prng, 2) ? "r1" : "r2"));
+        break;
+    case 3:
+        jset(h, "status.capacity.memory", json_string(prng_below(&f->prng, 2) ? "4Gi" : "9Gi"));
+        break;
+    default:
+        fake_lease(f, name, prng_below(&f->prng, 3) != 0);
+        json_decref(h);
+        return;
+    }
+    fake_put(f, json_incref(h));
+    json_decref(h);
+}
+
+static void report_vm(struct fake *f, const char *host, const char *vm)
+{
+    static const char *const states[] = { "Running", "Starting", "Stopping",
+                                          "Stopped", "Crashed",  "Absent" };
+    const char *state = states[prng_below(&f->prng, ARRAY_LEN(states))];
+    json_t *rep;
+
+    if (prng_below(&f->prng, 6) == 0) {
+        fake_report(f, host, "virtualmachines", vm, NULL);
+        return;
+    }
+    rep = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i}", "kind", "VirtualMachine", "name", vm,
+                    "state", state, "incarnation", (json_int_t)fake_incarnation(f, host), "reason",
+                    state, "message", "", "restarts", (int)prng_below(&f->prng, 3));
+    fake_report(f, host, "virtualmachines", vm, rep);
+}
+
+/* An agent does something sensible, or reports something. */
+static void change_agent(struct fake *f)
+{
+    char host[16], name[16];
+    json_t *vm;
+    const char *assigned;
+
+    name_of(host, sizeof(host), "host", prng_below(&f->prng, HOSTS));
+    name_of(name, sizeof(name), "vm", prng_below(&f->prng, VMS));
+    vm = fake_get(f, "virtualmachines", name);
+    assigned = jget_str(vm, "status.assignedHost", "");
+    if (vm == NULL) {
+        json_decref(vm);
+        return;
+    }
+    switch (prng_below(&f->prng, 4)) {
+    case 0:
+        if (*assigned != 0) {
+            (void)fake_acquire(f, assigned, name);
+        }
+        break;
+    case 1:
+        (void)fake_release(f, host, name);
+        break;
+    case 2:
+        report_vm(f, *assigned == 0 ? host : assigned, name);
+        break;
+    default:
+        name_of(name, sizeof(name), "br", prng_below(&f->prng, 3));
+        fake_report(f, host, "bridges", name,
+                    json_pack("{s:s, s:s, s:s, s:s}", "kind", "Bridge", "name", name, "state",
+                              prng_below(&f->prng, 2) ? "Ready" : "NotReady", "reason", "Test"));
+        break;
+    }
+    json_decref(vm);
+}
+
+static void change_something(struct fake *f)
+{
+    switch (prng_below(&f->prng, 6)) {
+    case 0:
+        change_host(f);
+        return;
+    case 1:
+    case 2:
+        change_object(f);
+        return;
+    default:
+        change_agent(f);
+        return;
+    }
+}
+
+struct copy {
+    struct map objects; /* key -> JSON text */
+};
+
+static bool copy_visit(void *ctx, const struct kv *v)
+{
+    struct copy *c = ctx;
+
+    free(map_put(&c->objects, kv_key(v),
+                 mem_strndup((const char *)kv_value(v) + OBJVAL_HEADER, v->vlen - OBJVAL_HEADER)));
+    return true;
+}
+
+static void copy_done(struct copy *c)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(&c->objects, &i, &key, &v);) {
+        free(v);
+    }
+    map_done(&c->objects);
+}
+
+/* From scratch nothing else comes out. */
+static void check_same(struct fake *f, uint64_t seed, unsigned step)
+{
+    struct copy before = { 0 };
+    uint64_t rev = store_rev(f->n.store);
+    const char *key;
+    void *v;
+
+    store_prefix(f->n.store, "o/", copy_visit, &before);
+    fake_again(f);
+    if (store_rev(f->n.store) != rev) {
+        for (size_t i = 0; map_next(&before.objects, &i, &key, &v);) {
+            const struct kv *now = store_get_str(f->n.store, key);
+
+            if (now == NULL || strcmp(v, (const char *)kv_value(now) + OBJVAL_HEADER) != 0) {
+                print_error("%s\n  changes: %s\n  scratch: %s\n", key, (char *)v,
+                            now == NULL ? "(gone)" : (const char *)kv_value(now) + OBJVAL_HEADER);
+            }
+        }
+        fail_msg("seed %u step %u: from scratch something else comes out", (unsigned)seed, step);
+    }
+    copy_done(&before);
+}
+
+static void run_seed(uint64_t seed, unsigned steps)
+{
+    struct fake *f = fake_new(seed);
+    char name[16];
+
+    for (unsigned i = 0; i < HOSTS; i++) {
+        name_of(name, sizeof(name), "host", i);
+        fake_host(f, name, "6Gi", 4, i % 2 ? "r1" : "r2");
+    }
+    f->fail_percent = seed % 3 == 0 ? 20 : 0;
+    for (unsigned i = 0; i < steps; i++) {
+        uint64_t burst = 1 + prng_below(&f->prng, 6);
+
+        for (uint64_t k = 0; k < burst; k++) {
+            change_something(f);
+        }
+        if (prng_below(&f->prng, 3) != 0) {
+            fake_settle(f);
+        }
+        if (i % 10 == 9) {
+            fake_settle(f);
+            f->fail_percent = 0;
+            check_same(f, seed, i);
+            f->fail_percent = seed % 3 == 0 ? 20 : 0;
+        }
+    }
+    fake_free(f);
+}
+
+static void test_random(void **state)
+{
+    const char *first = getenv("CTL_SEED");
+    uint64_t seed = first == NULL ? 1 : strtoull(first, NULL, 10);
+    uint64_t n = first == NULL ? 12 : 1;
+
+    (void)state;
+    for (uint64_t s = seed; s < seed + n; s++) {
+        run_seed(s, 60);
+    }
+}
+
+/* Nothing to do: no write, whatever the time. */
+static void test_idle(void **state)
+{
+    struct fake *f = fake_new(7);
+    uint64_t writes;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_host(f, "host1", "6Gi", 4, "r1");
+    for (unsigned i = 0; i < 50; i++) {
+        change_something(f);
+    }
+    fake_settle(f);
+    writes = f->writes;
+    for (unsigned i = 0; i < 100; i++) {
+        controller_wake(f->n.ctl);
+        fake_settle(f);
+    }
+    assert_int_equal(f->writes, writes);
+    fake_free(f);
+}
+
+/* A change of one object makes the controllers look at few. */
+static void test_few(void **state)
+{
+    struct fake *f = fake_new(9);
+    struct controller *c = f->n.ctl;
+    uint64_t runs;
+    char name[16];
+
+    (void)state;
+    fake_host(f, "host0", "60Gi", 40, "r1");
+    fake_host(f, "host1", "60Gi", 40, "r1");
+    for (unsigned i = 0; i < 40; i++) {
+        name_of(name, sizeof(name), "vm", i);
+        fake_put(f, simple("VirtualMachine", name, json_pack("{s:s}", "memory", "1Gi")));
+    }
+    fake_settle(f);
+    runs = c->place_runs;
+    fake_report(f, "host0", "virtualmachines", "vm3",
+                json_pack("{s:s, s:s, s:s, s:I, s:s}", "kind", "VirtualMachine", "name", "vm3",
+                          "state", "Starting", "incarnation",
+                          (json_int_t)fake_incarnation(f, "host0"), "message", "x"));
+    (void)world_turn(c->world);
+    assert_int_equal(c->n_dirty, 1);
+    fake_settle(f);
+    assert_int_equal(c->place_runs, runs);
+    fake_free(f);
+}
+
+static void test_what_if(void **state)
+{
+    struct fake *f = fake_new(3);
+    struct change ch = { .k = kind_find("VirtualMachine"),
+                         .name = "big",
+                         .result = CHANGE_CREATED };
+    struct problems ps = { 0 };
+    struct err err = { 0 };
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_host(f, "host1", "6Gi", 4, "r1");
+    fake_settle(f);
+    ch.stored = simple("VirtualMachine", "big", json_pack("{s:s}", "memory", "4Gi"));
+    assert_int_equal(capacity_admit(&f->n, &ch, 1, &ps, &err), 0);
+    assert_int_equal(ps.n, 0);
+    json_decref(ch.stored);
+    ch.stored = simple("VirtualMachine", "big", json_pack("{s:s}", "memory", "8Gi"));
+    assert_int_equal(capacity_admit(&f->n, &ch, 1, &ps, &err), 0);
+    assert_int_equal(ps.n, 1);
+    assert_non_null(strstr(ps.items[0].message, "big"));
+    json_decref(ch.stored);
+    problems_done(&ps);
+    assert_null(ctl_find(f->n.ctl, "virtualmachines", "big"));
+    fake_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_few),
+        cmocka_unit_test(test_what_if),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
