@@ -39,7 +39,8 @@ static void usage(FILE *f)
     (void)fputs("usage: picketd --name HOST --data DIR --listen-peer IP:PORT --listen-api IP:PORT\n"
                 "               --cluster UUID (--id N | --bootstrap ID=HOST@ADDRESS:PORT,...)\n"
                 "               --tls-cert FILE --tls-key FILE --tls-ca FILE\n"
-                "               [--fence-helper PATH] [--seal-key FILE] [--lab]\n"
+                "               [--fence-helper PATH (picket-fence beside this program)]\n"
+                "               [--seal-key FILE] [--lab]\n"
                 "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n"
                 "               [--config FILE]   lines \"key = value\": the same options\n",
                 f);
@@ -114,6 +115,23 @@ static void check_options(const struct node_opts *o)
     }
 }
 
+/* The program beside this one, as `make install` puts them. */
+static void default_helper(struct node_opts *o)
+{
+    static char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("picket-fence"));
+    char *slash;
+
+    if (o->fence_helper != NULL || n <= 0) {
+        return;
+    }
+    path[n] = '\0';
+    slash = strrchr(path, '/');
+    CHECK(slash != NULL);
+    (void)snprintf(slash + 1, sizeof("picket-fence"), "picket-fence");
+    o->fence_helper = path;
+}
+
 static void on_stop(uv_timer_t *t)
 {
     (void)t;
@@ -156,6 +174,12 @@ int main(int argc, char **argv)
         parse_option(c, &o);
     }
     check_options(&o);
+    default_helper(&o);
+    if (o.fence_helper == NULL || access(o.fence_helper, X_OK) != 0) {
+        lg_err("node", "msg=\"--fence-helper %s cannot be run: without it no host can be fenced\"",
+               o.fence_helper == NULL ? "(missing)" : o.fence_helper);
+        return 2;
+    }
     (void)mkdir(o.data, 0700);
     if (node_start(&node, &o, uv_default_loop(), &err) != 0) {
         lg_err("node", "msg=\"cannot start: %s\"", err.msg);
