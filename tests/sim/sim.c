@@ -285,20 +285,22 @@ static void yaml_vm(unsigned i, struct buf *b)
                "spec:\n  runPolicy: Running\n  virt: PVH\n  memory: 2Gi\n  vcpus: 1\n"
                "  boot: {kernel: /boot/vmlinuz}\n"
                "  disks:\n  - {name: root, volume: lv%u, target: xvda}\n"
-               "  ha: {policy: Restart, onGuestPoweroff: Restart}\n",
+               "  ha: {policy: Restart, onGuestPoweroff: Restart, restartLimit: {count: 1000}}\n",
                i, i);
 }
 
 char *sim_base_yaml(struct sim *s, unsigned vms)
 {
+    unsigned limit = s->opts.fence_limit == 0 ? 64 : s->opts.fence_limit;
     struct buf b = { 0 };
 
     buf_printf(&b,
                "apiVersion: picket/v1\nkind: Cluster\nmetadata: {name: cluster}\nspec:\n"
                "  onQuorumLoss: %s\n  timing: {heartbeat: %ums, hostTimeout: %ums}\n"
-               "  fencing: {action: Off, startupGrace: %ums, maxPerWindow: %u, window: 10m}\n",
+               "  fencing: {action: Off, startupGrace: %ums, maxPerWindow: %u, maxPerHost: %u,\n"
+               "    window: 10m}\n",
                s->opts.freeze ? "Freeze" : "Stop", s->opts.heartbeat_ms, s->opts.host_timeout_ms,
-               s->opts.host_timeout_ms * 4, SIM_HOSTS_MAX);
+               s->opts.host_timeout_ms * 4, limit, limit);
     yaml_devices(s, &b);
     for (unsigned i = 0; i < s->opts.hosts; i++) {
         yaml_host(s, &s->machines[i], &b);

@@ -51,6 +51,7 @@ struct sim_opts {
     bool watchdog;        /* hosts have a hardware watchdog */
     unsigned watchdog_ms; /* W; 0: 5000 */
     unsigned boot_ms;     /* from power to processes, with jitter; 0: 8000 */
+    unsigned fence_limit; /* maxPerWindow and maxPerHost; 0: 64 (no storm limit) */
     unsigned skew_ppm;    /* clocks run up to so much too fast or slow */
     bool no_restart;      /* what dies stays dead (no systemd); hosts that lost power stay off */
     FILE *log;            /* every line as it comes; may be NULL */
@@ -164,6 +165,7 @@ void sim_volume_cut(struct sim *s, const char *machine, const char *volume, bool
 enum sim_job_fault { SIM_JOB_FAILS, SIM_JOB_UNKNOWN_DONE, SIM_JOB_UNKNOWN_NOT, SIM_JOB_HANGS };
 void sim_job_fault(struct sim *s, const char *machine, const char *op, enum sim_job_fault f,
                    unsigned count);
+bool sim_job_exists(const char *op);
 /* The disk of the store: milliseconds of the slowest write; no room left; writes fail. */
 void sim_disk_slow(struct sim *s, const char *machine, unsigned ms);
 void sim_disk_full(struct sim *s, const char *machine, bool full);

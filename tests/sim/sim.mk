@@ -1,15 +1,19 @@
 # The cluster simulator: the product's objects, with the simulator's in the place of clocks, event
 # loop, streams, disks, fence programs and the watchdog's socket (docs/simulation.md).
-SIM_C     := $(wildcard tests/sim/sim*.c)
-SIM_OBJS  := $(patsubst %.c,$(O)/%.o,$(SIM_C))
-SIM_WRAP  := open close read write fsync fdatasync fopen rename unlink link access mkdir scandir
-SIM_LDFL  := $(patsubst %,-Wl$(comma)--wrap=%,$(SIM_WRAP))
+CLUSTERSIM_C     := $(wildcard tests/sim/sim*.c)
+CLUSTERSIM_OBJS  := $(patsubst %.c,$(O)/%.o,$(CLUSTERSIM_C))
+CLUSTERSIM_WRAP  := open close read write fsync fdatasync fopen rename unlink link access mkdir scandir
+CLUSTERSIM_LDFL  := $(patsubst %,-Wl$(comma)--wrap=%,$(CLUSTERSIM_WRAP))
 
-$(O)/sim-cluster: $(SIM_OBJS) $(NODE_OBJS) $(LINK)
+# All of it but main in one file, for other programs that stand on the simulator.
+$(O)/clustersim.o: $(filter-out %/sim_main.o,$(CLUSTERSIM_OBJS))
+	$(Q)ld -r -o $@ $^
+
+$(O)/sim-cluster: $(O)/tests/sim/sim_main.o $(O)/clustersim.o $(NODE_OBJS) $(LINK)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(LDFLAGS) $(SIM_LDFL) -o $@ $(SIM_OBJS) $(NODE_OBJS) -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS)
+	$(Q)$(CC) $(LDFLAGS) $(CLUSTERSIM_LDFL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS)
 
--include $(SIM_OBJS:.o=.d)
+-include $(CLUSTERSIM_OBJS:.o=.d)
 
 .PHONY: sim-cluster
 sim-cluster: $(O)/sim-cluster ## random clusters under faults in virtual time; SEEDS=N SEED0=S MINUTES=M

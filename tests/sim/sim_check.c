@@ -26,23 +26,6 @@ struct writer {
     bool active;
 };
 
-struct lockview {
-    uint64_t owner, owner_token, peer, peer_token;
-};
-
-struct simcheck {
-    uint64_t *hashes; /* of the state, by index; 0: not known */
-    size_t n_hashes;
-    struct map leaders; /* term -> machine */
-    struct map locks;   /* name -> struct lockview: the newest state that anybody applied */
-    uint64_t rev;       /* of it */
-    uint64_t index;
-    uint64_t top_token;
-    uint64_t incs[MACHINES_MAX];
-    enum inc_state states[MACHINES_MAX];
-    char boots[MACHINES_MAX][40];
-};
-
 /* In the heap of the picketd. */
 struct wrap {
     struct proc *p;

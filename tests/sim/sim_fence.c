@@ -362,3 +362,8 @@ void sim_device_latency(struct sim *s, const char *device, unsigned ms)
     CHECK(d != NULL);
     d->latency_ms = ms;
 }
+
+const char *sim_dev_name(const struct sim *s, size_t i)
+{
+    return s->devs[i].name;
+}

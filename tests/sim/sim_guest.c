@@ -348,6 +348,23 @@ void sim_volume_cut(struct sim *s, const char *machine, const char *volume, bool
     }
 }
 
+bool sim_job_exists(const char *op)
+{
+    for (int i = DRV_START; i <= DRV_APPLY; i++) {
+        if (str_eq(drv_op_name((enum drv_op)i), op)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_job_faults_end(struct machine *m)
+{
+    for (int i = DRV_START; i <= DRV_APPLY; i++) {
+        sim_drv_fault(m->drv, (enum drv_op)i, SIM_FAULT_NONE, 0);
+    }
+}
+
 void sim_job_fault(struct sim *s, const char *machine, const char *op, enum sim_job_fault f,
                    unsigned count)
 {

@@ -171,6 +171,9 @@ void proc_start(struct proc *p)
     p->paused = p->dying = false;
     p->life = ++m->s->next_life;
     p->started_us = m->s->now;
+    if (p->kind != PROC_USER && m->s->now > m->booted_us) {
+        sim_log(m->s, "%s: %s starts", m->name, kind_name(p->kind));
+    }
     p->heap = sim_heap_new();
     p->node = NULL;
     p->agent = NULL;
@@ -180,6 +183,19 @@ void proc_start(struct proc *p)
     p->loop = sim_loop_new();
     sim_leave(NULL);
     sim_post(p, 0, on_begin, p, 0);
+}
+
+/* Is it one of those that run here?  Then it does now. */
+void proc_expected(struct proc *p)
+{
+    const struct machine *m = p->m;
+    bool wanted = p->kind == PROC_PICKETD ? m->is_voter
+                  : p->kind == PROC_AGENT ? m->is_host
+                                          : m->is_host && m->s->opts.watchdog;
+
+    if (wanted && m->booted) {
+        proc_start(p);
+    }
 }
 
 static void on_restart(void *arg, uint64_t boot)
@@ -259,6 +275,7 @@ static void on_booted(void *arg, uint64_t gen)
         return;
     }
     m->booted = true;
+    m->booted_us = s->now;
     m->boots++;
     m->clk_us = sim_rand(5000000);
     m->clk_world_us = s->now;
@@ -425,8 +442,10 @@ void sim_kill(struct sim *s, const char *machine, enum sim_proc p, bool stay)
     struct proc *pr = proc_of(s, machine, p);
 
     s->stats.faults++;
-    pr->stay = stay;
-    proc_end(pr, false, "killed");
+    if (pr->alive) {
+        pr->stay = stay;
+        proc_end(pr, false, "killed");
+    }
 }
 
 void sim_start(struct sim *s, const char *machine, enum sim_proc p)
@@ -435,8 +454,7 @@ void sim_start(struct sim *s, const char *machine, enum sim_proc p)
 
     pr->stay = false;
     if (pr->m->booted && !pr->alive) {
-        sim_log(s, "%s: %s starts", machine, kind_name(pr->kind));
-        proc_start(pr);
+        proc_expected(pr);
     }
 }
 

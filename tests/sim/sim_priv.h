@@ -11,6 +11,7 @@
 #include "fence/wdog.h"
 #include "raft/rep_env.h"
 #include "reconciler/drv.h"
+#include "store/safety.h"
 #include "tests/sim/sim.h"
 
 struct node;
@@ -20,6 +21,7 @@ struct machine;
 struct simdisk;
 struct simdev;
 struct simcheck;
+struct simwriter;
 
 #define MACHINES_MAX (SIM_HOSTS_MAX + 2U) /* the witness, the user's workstation */
 #define API_PORT 7443U
@@ -111,7 +113,7 @@ struct machine {
     bool powered;  /* current at the plug */
     bool booted;   /* processes may run */
     bool suspended;
-    uint64_t boots, boot_gen;
+    uint64_t boots, boot_gen, booted_us;
     char boot_id[40], hardware_id[40];
     /* clock */
     uint64_t clk_world_us; /* since then ... */
@@ -158,6 +160,7 @@ struct sim {
     struct map guests;  /* vm -> struct guest */
     struct map writers; /* "VG/LV" -> struct writer */
     struct simcheck *check;
+    struct simwriter *writer;
     struct sim_stats stats;
     /* log */
     char *log;
@@ -222,6 +225,7 @@ void guest_machine_free(struct machine *m);
 void guest_power_off(struct machine *m);
 void guest_agent_died(struct proc *p);
 void guest_shell_init(struct proc *p);
+void sim_job_faults_end(struct machine *m);
 void guest_wake(struct machine *m); /* look when the hypervisor has something to do next */
 void guest_san_add(struct sim *s, const char *group, const char *name);
 
@@ -234,6 +238,7 @@ void dog_power_off(struct machine *m);
 void sim_devs_new(struct sim *s);
 void sim_devs_free(struct sim *s);
 void sim_devs_isolate(struct sim *s, const struct machine *m, bool cut);
+const char *sim_dev_name(const struct sim *s, size_t i);
 void sim_devs_heal(struct sim *s);
 
 /* --- machines (sim_host.c) --- */
@@ -242,11 +247,29 @@ void machine_free(struct machine *m);
 void machine_power(struct machine *m, bool on, const char *why);
 void machine_reset(struct machine *m, const char *why);
 void proc_start(struct proc *p);
+void proc_expected(struct proc *p); /* start it, if it is one that runs there */
 void proc_end(struct proc *p, bool power, const char *why);
 /* Something is wrong with it now: a fencing would not be needless. */
 void machine_hurt(struct machine *m);
 
 /* --- checkers (sim_check.c) --- */
+struct lockview {
+    uint64_t owner, owner_token, peer, peer_token;
+};
+
+struct simcheck {
+    uint64_t *hashes; /* of the state, by index; 0: not known */
+    size_t n_hashes;
+    struct map leaders; /* term -> machine */
+    struct map locks;   /* name -> struct lockview: the newest state that anybody applied */
+    uint64_t rev;       /* of it */
+    uint64_t index;
+    uint64_t top_token;
+    uint64_t incs[MACHINES_MAX];
+    enum inc_state states[MACHINES_MAX];
+    char boots[MACHINES_MAX][40];
+};
+
 void check_new(struct sim *s);
 void check_free(struct sim *s);
 struct rep_fsm check_wrap_fsm(struct proc *p, const struct rep_fsm *real);
@@ -256,7 +279,12 @@ void check_guest_stopped(struct machine *m, const char *vm);
 void check_volume(struct machine *m, const char *volume, bool active);
 bool check_lock_shared(struct sim *s, const char *volume, const char *a, const char *b);
 
-/* --- user (sim_user.c) --- */
+/* --- user (sim_user.c, sim_writer.c) --- */
 void user_start(struct sim *s);
+void writer_final(struct sim *s);
+
+/* --- sim_settle.c --- */
+/* Every host is on, registered and Live. */
+bool sim_quiet(struct sim *s);
 
 #endif
