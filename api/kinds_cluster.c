@@ -47,6 +47,11 @@ static const struct field fencing_fields[] = {
       .text = "One host is fenced at most so often per window; then it is held until an operator releases it." },
     { .name = "minHealthy", .type = F_INT, .min = 0, .max = 256,
       .text = "Nobody is fenced while fewer hosts than this are healthy. Without it: more than half of all hosts." },
+    { .name = "priorityDelay", .type = F_DURATION, .max = 10 * MINUTE,
+      .text = "In a cluster of two hosts the one that runs more (the sum of its VMs' priorities) is fenced this much later." },
+    { .name = "storageHeartbeat", NAME_OF("Volume"),
+      .text = "A small shared Volume on which every host writes a sign of life. Evidence that is shown, and that contradicts the "
+              "proofs Watchdog and Confirmation; it never keeps a lease alive and never releases anything." },
     { .name = "timeout", .type = F_DURATION, .deflt = "\"60s\"", .min = SEC, .max = HOUR,
       .text = "Longest time for one level; then its result is Unknown and the next level is tried." },
     { .name = "retryInterval", .type = F_DURATION, .deflt = "\"10s\"", .min = SEC, .max = HOUR,

@@ -27,19 +27,52 @@ static bool device_silent(const struct decide_device *d)
     CHECK_UNREACHABLE();
 }
 
-/* All devices of a level have to succeed, and each has to prove that its share of the power is off.
- * A Storage device is no part of a level here: its proof releases only some locks. */
-bool decide_level_attemptable(const struct decide_level *l)
+static bool device_usable(const struct decide_device *d)
 {
+    return !d->missing && !d->paused && d->type != FENCE_TYPE_NONE && !device_silent(d);
+}
+
+/* All devices of a level have to succeed, and to be of one kind: what each of them proves has to be
+ * the whole proof. */
+enum decide_level_kind decide_level_kind(const struct decide_level *l, bool lab)
+{
+    enum decide_level_kind kind = DECIDE_LEVEL_USELESS;
+
     for (size_t i = 0; i < l->n_devices; i++) {
         const struct decide_device *d = &l->devices[i];
+        enum decide_level_kind k = DECIDE_LEVEL_USELESS;
 
-        if (d->missing || d->paused || d->type == FENCE_TYPE_NONE || device_silent(d) ||
-            d->proof_class != FENCE_CLASS_POWER) {
-            return false;
+        if (!device_usable(d)) {
+            return DECIDE_LEVEL_USELESS;
         }
+        if (d->proof_class == FENCE_CLASS_POWER) {
+            k = DECIDE_LEVEL_POWER;
+        } else if (d->type == FENCE_TYPE_SCSI_RESERVATION) {
+            k = DECIDE_LEVEL_STORAGE;
+        } else if (d->type == FENCE_TYPE_SSH && lab) {
+            k = DECIDE_LEVEL_ASK;
+        }
+        if (k == DECIDE_LEVEL_USELESS || (i > 0 && k != kind)) {
+            return DECIDE_LEVEL_USELESS;
+        }
+        kind = k;
     }
-    return l->n_devices > 0;
+    return kind;
+}
+
+/* A reservation that would release nothing (any more) is not worth an attempt. */
+bool decide_level_attemptable(const struct decide_run *r, const struct decide_level *l)
+{
+    switch (decide_level_kind(l, r->f->policy.lab)) {
+    case DECIDE_LEVEL_USELESS:
+        return false;
+    case DECIDE_LEVEL_STORAGE:
+        return l->covers > 0;
+    case DECIDE_LEVEL_POWER:
+    case DECIDE_LEVEL_ASK:
+        return true;
+    }
+    CHECK_UNREACHABLE();
 }
 
 const char *decide_level_names(struct arena *a, const struct decide_level *l)
@@ -115,13 +148,19 @@ static uint32_t device_users(const struct decide_run *r, const struct decide_hos
     return n;
 }
 
-const char *decide_busy_device(const struct decide_run *r, const struct decide_host *h,
+const char *decide_busy_device(struct decide_run *r, const struct decide_host *h,
                                const struct decide_level *l)
 {
     for (size_t i = 0; i < l->n_devices; i++) {
         const struct decide_device *d = &l->devices[i];
 
-        if (d->max_concurrent > 0 && device_users(r, h, d->name) >= d->max_concurrent) {
+        uint32_t users = device_users(r, h, d->name);
+
+        if (d->probing_ms != 0 && decide_age(r->f, d->probing_ms) < DECIDE_PROBE_WAIT_MS) {
+            decide_recheck(r, d->probing_ms + DECIDE_PROBE_WAIT_MS);
+            users++;
+        }
+        if (d->max_concurrent > 0 && users >= d->max_concurrent) {
             return d->name;
         }
     }
@@ -159,12 +198,17 @@ static const char *executor_refusal(const struct decide_facts *f, const struct d
     CHECK_UNREACHABLE();
 }
 
+static uint64_t probe_max_age_ms(const struct decide_facts *f, const struct decide_device *d)
+{
+    return d->probe_max_age_ms != 0 ? d->probe_max_age_ms : f->probe_max_age_ms;
+}
+
 static bool probed_lately(const struct decide_facts *f, const struct decide_candidate *k,
-                          const char *device)
+                          const struct decide_device *d)
 {
     for (size_t i = 0; i < k->n_probed; i++) {
-        if (str_eq(k->probed_devices[i], device) &&
-            decide_age(f, k->probed_ms[i]) <= f->probe_max_age_ms) {
+        if (str_eq(k->probed_devices[i], d->name) &&
+            decide_age(f, k->probed_ms[i]) <= probe_max_age_ms(f, d)) {
             return true;
         }
     }
@@ -175,7 +219,7 @@ static bool probed_level(const struct decide_facts *f, const struct decide_candi
                          const struct decide_level *l)
 {
     for (size_t i = 0; i < l->n_devices; i++) {
-        if (!probed_lately(f, k, l->devices[i].name)) {
+        if (!probed_lately(f, k, &l->devices[i])) {
             return false;
         }
     }
@@ -238,18 +282,20 @@ static int level_health(struct decide_run *r, const struct decide_level *l, cons
 {
     int health = 2;
 
-    if (!decide_level_attemptable(l)) {
+    if (decide_level_kind(l, r->f->policy.lab) != DECIDE_LEVEL_POWER) {
         return 0;
     }
     for (size_t i = 0; i < l->n_devices; i++) {
         const struct decide_device *d = &l->devices[i];
 
-        if (d->probe_ms == 0 || decide_age(r->f, d->probe_ms) > r->f->probe_max_age_ms) {
+        if (d->probe_ms == 0 || decide_age(r->f, d->probe_ms) > probe_max_age_ms(r->f, d)) {
             *ret_why = arena_printf(r->a, "%s was not probed lately", d->name);
             health = health < 1 ? health : 1;
         } else if (d->probe != FENCE_SUCCEEDED) {
-            *ret_why = arena_printf(r->a, "the last probe of %s did not succeed (%s)", d->name,
-                                    fence_outcome_name(d->probe));
+            *ret_why =
+                arena_printf(r->a, "the last probe of %s did not succeed (%s%s%s)", d->name,
+                             fence_outcome_name(d->probe), d->probe_detail != NULL ? ": " : "",
+                             d->probe_detail != NULL ? d->probe_detail : "");
             health = 0;
         }
     }
@@ -278,6 +324,17 @@ static const char *useless_device(struct decide_run *r, const struct decide_host
     return "no level can be attempted";
 }
 
+static bool has_level(const struct decide_run *r, const struct decide_host *h,
+                      enum decide_level_kind kind)
+{
+    for (size_t i = 0; i < h->n_levels; i++) {
+        if (decide_level_kind(&h->levels[i], r->f->policy.lab) == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void ready_without_level(struct decide_run *r, const struct decide_host *h,
                                 struct decide_cond *c)
 {
@@ -288,6 +345,10 @@ static void ready_without_level(struct decide_run *r, const struct decide_host *
         ready_set(c, "True", "Watchdog", "its armed watchdog ends it when its lease ends");
     } else if (declared) {
         ready_set(c, "False", "WatchdogDoesNotCount", refusal);
+    } else if (has_level(r, h, DECIDE_LEVEL_STORAGE)) {
+        ready_set(c, "False", "StorageOnly",
+                  "only its disks can be taken from it: of its VMs only those with fencing: "
+                  "StorageOnly are started elsewhere, the others wait for picket confirm-off");
     } else if (h->n_levels == 0) {
         ready_set(c, "False", "NoFencing",
                   "no fence device is declared in spec.fencing: when it dies, its VMs wait for "
@@ -310,7 +371,8 @@ void decide_fencing_ready(struct decide_run *r, const struct decide_host *h, str
     for (size_t i = 0; i < h->n_levels; i++) {
         int health = level_health(r, &h->levels[i], &why);
 
-        attemptable = attemptable || decide_level_attemptable(&h->levels[i]);
+        attemptable =
+            attemptable || decide_level_kind(&h->levels[i], r->f->policy.lab) == DECIDE_LEVEL_POWER;
         best = health > best ? health : best;
     }
     if (!attemptable) {

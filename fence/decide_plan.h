@@ -52,17 +52,21 @@ struct decide_device {
     enum fence_type type;
     enum fence_class proof_class; /* fence_class_of(...) */
     uint64_t generation;          /* now */
-    uint64_t pinned;          /* in the levels of an open fencing: generation when it was opened */
-    bool missing;             /* there is no such FenceDevice object any more */
-    bool paused;              /* FenceDevice.spec.paused */
-    uint32_t max_concurrent;  /* operations at the same time, 0: no limit */
-    enum fence_outcome probe; /* newest probe by anybody */
-    uint64_t probe_ms;        /* when; 0: never */
+    uint64_t pinned;           /* in the levels of an open fencing: generation when it was opened */
+    bool missing;              /* there is no such FenceDevice object any more */
+    bool paused;               /* FenceDevice.spec.paused */
+    uint32_t max_concurrent;   /* operations at the same time, 0: no limit */
+    enum fence_outcome probe;  /* newest probe by anybody */
+    uint64_t probe_ms;         /* when; 0: never */
+    uint64_t probe_max_age_ms; /* older ones say nothing; 0: as the facts say */
+    const char *probe_detail;  /* what it said, or NULL */
+    uint64_t probing_ms;       /* a probe by somebody is under way since then; 0: none */
 };
 
 struct decide_level {
     const struct decide_device *devices;
     size_t n_devices;
+    uint32_t covers; /* of ScsiReservation: locks of the host that its success releases now */
 };
 
 struct decide_result { /* of a device of the open fencing, any attempt */
@@ -140,6 +144,7 @@ struct decide_candidate { /* a picketd that may execute */
     bool reachable;
     bool voter;              /* may take over leadership */
     enum decide_state state; /* of the host of the same name; NONE: a witness, no agent there */
+    uint64_t silent_ms;      /* unreachable: when it was heard last; 0: reachable, or never heard */
     bool fresh;              /* has not yet been in a quorum with an older member since its boot */
     const char *const *probed_devices; /* devices that it probed with success... */
     const uint64_t *probed_ms;         /* ...and when */
@@ -192,7 +197,7 @@ enum decide_kind {
     DECIDE_FENCE_REOPEN, /* host or devices were edited: cancel by a new FENCE_OPEN with new pins */
     DECIDE_FENCE_ATTEMPT, /* level, executor */
     DECIDE_VETO,          /* fencing, attempt */
-    DECIDE_PROOF,         /* fencing, attempt, proof, elapsed_ms */
+    DECIDE_PROOF,         /* fencing, attempt, proof, elapsed_ms; level: SCSI, what it covers */
     DECIDE_WATCHDOG_WAIT, /* begin the wait in this term */
     DECIDE_POWER_ON,      /* after a fencing with action Reboot: `on` for every device of `level` */
     DECIDE_HOLD,          /* would act, may not: an operator, or time, has to change something */

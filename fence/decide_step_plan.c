@@ -13,12 +13,12 @@
 /* --- the running attempt -------------------------------------------------------------------------
  */
 
-static const struct decide_level *attempt_level(const struct decide_fencing *fc)
+const struct decide_level *decide_attempt_level(const struct decide_fencing *fc)
 {
     return fc->attempt != 0 && fc->level < fc->n_levels ? &fc->levels[fc->level] : NULL;
 }
 
-static const struct decide_result *find_result(const struct decide_fencing *fc, uint64_t attempt,
+const struct decide_result *decide_find_result(const struct decide_fencing *fc, uint64_t attempt,
                                                const char *device)
 {
     for (size_t i = 0; i < fc->n_results; i++) {
@@ -31,10 +31,10 @@ static const struct decide_result *find_result(const struct decide_fencing *fc, 
 
 static bool all_succeeded(const struct decide_fencing *fc)
 {
-    const struct decide_level *l = attempt_level(fc);
+    const struct decide_level *l = decide_attempt_level(fc);
 
     for (size_t i = 0; l != NULL && i < l->n_devices; i++) {
-        const struct decide_result *res = find_result(fc, fc->attempt, l->devices[i].name);
+        const struct decide_result *res = decide_find_result(fc, fc->attempt, l->devices[i].name);
 
         if (res == NULL || res->result != FENCE_SUCCEEDED) {
             return false;
@@ -43,12 +43,12 @@ static bool all_succeeded(const struct decide_fencing *fc)
     return l != NULL && l->n_devices > 0;
 }
 
-static bool all_reported(const struct decide_fencing *fc)
+bool decide_all_reported(const struct decide_fencing *fc)
 {
-    const struct decide_level *l = attempt_level(fc);
+    const struct decide_level *l = decide_attempt_level(fc);
 
     for (size_t i = 0; l != NULL && i < l->n_devices; i++) {
-        if (find_result(fc, fc->attempt, l->devices[i].name) == NULL) {
+        if (decide_find_result(fc, fc->attempt, l->devices[i].name) == NULL) {
             return false;
         }
     }
@@ -56,28 +56,52 @@ static bool all_reported(const struct decide_fencing *fc)
 }
 
 /* An attempt of another leader gets its full time again: nobody here knows when it began. */
-static uint64_t attempt_deadline_ms(const struct decide_facts *f, const struct decide_fencing *fc)
+uint64_t decide_attempt_deadline_ms(const struct decide_facts *f, const struct decide_fencing *fc)
 {
     return (fc->started_ms != 0 ? fc->started_ms : f->leader_since_ms) + f->attempt_timeout_ms;
 }
 
-static bool attempt_over(const struct decide_facts *f, const struct decide_fencing *fc)
+/* Nothing more is to be expected of the running attempt: somebody else shall go on.  What the
+ * executor may still send is bounded by the deadline that its child process has. */
+const char *decide_executor_gone(const struct decide_facts *f, const struct decide_fencing *fc)
 {
-    return fc->attempt == 0 || attempt_level(fc) == NULL || all_reported(fc) ||
-           f->now_ms >= attempt_deadline_ms(f, fc);
+    const struct decide_candidate *k = decide_find_candidate(f, fc->executor);
+
+    if (k == NULL) {
+        return "is no longer a member";
+    }
+    if (k->state != DECIDE_INC_NONE && k->state != DECIDE_INC_LIVE) {
+        return "is suspected itself";
+    }
+    if (!k->reachable && k->silent_ms != 0 && decide_age(f, k->silent_ms) > f->lease_ms) {
+        return "is silent";
+    }
+    return NULL;
+}
+
+bool decide_attempt_abandoned(const struct decide_facts *f, const struct decide_fencing *fc)
+{
+    return fc->attempt != 0 && !decide_all_reported(fc) && decide_executor_gone(f, fc) != NULL;
+}
+
+bool decide_attempt_over(const struct decide_facts *f, const struct decide_fencing *fc)
+{
+    return fc->attempt == 0 || decide_attempt_level(fc) == NULL || decide_all_reported(fc) ||
+           decide_attempt_abandoned(f, fc) || f->now_ms >= decide_attempt_deadline_ms(f, fc);
 }
 
 bool decide_attempt_running(const struct decide_facts *f, const struct decide_host *h)
 {
-    return h->state == DECIDE_INC_FENCING && h->fencing != NULL && !attempt_over(f, h->fencing);
+    return h->state == DECIDE_INC_FENCING && h->fencing != NULL &&
+           !decide_attempt_over(f, h->fencing);
 }
 
-static uint64_t attempt_ended_ms(const struct decide_facts *f, const struct decide_fencing *fc)
+uint64_t decide_attempt_ended_ms(const struct decide_facts *f, const struct decide_fencing *fc)
 {
     uint64_t at_ms = 0;
 
-    if (!all_reported(fc)) {
-        return attempt_deadline_ms(f, fc);
+    if (!decide_all_reported(fc)) {
+        return decide_attempt_deadline_ms(f, fc);
     }
     for (size_t i = 0; i < fc->n_results; i++) {
         if (fc->results[i].attempt == fc->attempt && fc->results[i].at_ms > at_ms) {
@@ -135,7 +159,7 @@ const char *decide_reprieve_refusal(const struct decide_fencing *fc)
             return "a device may have cut its power";
         }
     }
-    if (fc->attempt > 0 && !all_reported(fc)) {
+    if (fc->attempt > 0 && !decide_all_reported(fc)) {
         return "a device has not reported: it may still cut the power";
     }
     for (uint64_t at = 1; at < fc->attempt; at++) {
@@ -196,12 +220,12 @@ static bool step_edited(struct decide_run *r, const struct decide_host *h, struc
     if (why == NULL) {
         return false;
     }
-    if (fc->attempt != 0 && !fc->vetoed && (!attempt_over(r->f, fc) || all_succeeded(fc))) {
+    if (fc->attempt != 0 && !fc->vetoed && (!decide_attempt_over(r->f, fc) || all_succeeded(fc))) {
         add_veto(r, h, c, "Edited", why);
         return true;
     }
-    if (!attempt_over(r->f, fc)) {
-        decide_recheck(r, attempt_deadline_ms(r->f, fc));
+    if (!decide_attempt_over(r->f, fc)) {
+        decide_recheck(r, decide_attempt_deadline_ms(r->f, fc));
         (void)decide_add(r, DECIDE_WAIT, h, "Edited", why);
         decide_cond_set(c, "Unknown", "Edited", why);
         return true;
@@ -251,33 +275,64 @@ static const char *executor_lost(struct decide_run *r, const struct decide_fenci
     return NULL;
 }
 
+/* Every device of the level read back off. */
+static bool prove_off(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
+{
+    const struct decide_fencing *fc = h->fencing;
+    const char *why = life_after(r, h, decide_attempt_ended_ms(r->f, fc));
+
+    if (why != NULL) {
+        add_veto(r, h, c, "MisWired", why);
+        return true;
+    }
+    why = arena_printf(r->a, "%s read back off by %s",
+                       decide_level_names(r->a, decide_attempt_level(fc)), fc->executor);
+    decide_add(r, DECIDE_PROOF, h, "DevicesReadOff", why)->proof = DECIDE_PROOF_OFF;
+    decide_cond_set(c, "False", "Fencing", why);
+    return true;
+}
+
+/* Its disks were taken from it.  It may live on, so a life sign contradicts nothing. */
+static bool prove_storage(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
+{
+    const struct decide_fencing *fc = h->fencing;
+    const struct decide_level *l = decide_attempt_level(fc);
+    struct decide_item *it;
+    const char *why;
+
+    if (l == NULL || l->covers == 0) {
+        return false; /* they are released: what is left needs another proof */
+    }
+    why = arena_printf(r->a, "%s took its disks from it (by %s): %" PRIu32 " of %" PRIu32 " locks",
+                       decide_level_names(r->a, l), fc->executor, l->covers, h->n_locks);
+    it = decide_add(r, DECIDE_PROOF, h, "DisksTaken", why);
+    it->proof = DECIDE_PROOF_SCSI;
+    it->level = fc->level;
+    decide_cond_set(c, "False", "Fencing", why);
+    return true;
+}
+
 /* Every device of the level said Succeeded. */
 static bool step_succeeded(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
 {
     const struct decide_fencing *fc = h->fencing;
-    const struct decide_level *l = attempt_level(fc);
+    const struct decide_level *l = decide_attempt_level(fc);
+    enum decide_level_kind kind;
     const char *why;
 
     if (l == NULL || fc->vetoed || !all_succeeded(fc)) {
         return false;
     }
-    if (!decide_level_attemptable(l)) {
-        return false; /* it no longer proves anything: a device was paused or lost its class */
+    kind = decide_level_kind(l, r->f->policy.lab);
+    if (kind != DECIDE_LEVEL_POWER && kind != DECIDE_LEVEL_STORAGE) {
+        return false; /* it proves nothing (any more): a device was paused or lost its class */
     }
     why = executor_lost(r, fc, h);
     if (why != NULL) {
         add_veto(r, h, c, "ExecutorLost", why);
         return true;
     }
-    why = life_after(r, h, attempt_ended_ms(r->f, fc));
-    if (why != NULL) {
-        add_veto(r, h, c, "MisWired", why);
-        return true;
-    }
-    why = arena_printf(r->a, "%s read back off by %s", decide_level_names(r->a, l), fc->executor);
-    decide_add(r, DECIDE_PROOF, h, "DevicesReadOff", why)->proof = DECIDE_PROOF_OFF;
-    decide_cond_set(c, "False", "Fencing", why);
-    return true;
+    return kind == DECIDE_LEVEL_POWER ? prove_off(r, h, c) : prove_storage(r, h, c);
 }
 
 /* --- the watchdog
@@ -291,16 +346,9 @@ static const char *watchdog_contradiction(struct decide_run *r, const struct dec
                         : arena_printf(r->a, "its watchdog should have ended it, but %s", veto);
 }
 
-/* What the watchdog's part of a fencing says. */
-struct wait_state {
-    bool waiting;        /* the bound has not passed yet */
-    const char *veto;    /* it has, but the host shows signs of life */
-    const char *refusal; /* a Watchdog device is declared and cannot count: why */
-};
-
 /* Runs beside the attempts: whichever proof comes first ends the fencing. */
 static bool step_watchdog(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                          struct wait_state *ret)
+                          struct decide_wait *ret)
 {
     const struct decide_facts *f = r->f;
     const struct decide_fencing *fc = h->fencing;
@@ -347,219 +395,10 @@ static bool step_watchdog(struct decide_run *r, const struct decide_host *h, str
     return true;
 }
 
-/* --- the next attempt
- * ----------------------------------------------------------------------------- */
-
-static const char *last_results(struct decide_run *r, const struct decide_fencing *fc)
-{
-    const struct decide_level *l = attempt_level(fc);
-    const char *s = "";
-
-    if (fc->vetoed && fc->veto_reason != NULL) {
-        s = arena_printf(r->a, "; attempt %" PRIu64 " does not count: %s", fc->attempt,
-                         fc->veto_reason);
-    }
-    for (size_t i = 0; i < fc->n_results; i++) {
-        const struct decide_result *res = &fc->results[i];
-
-        if (res->attempt == fc->attempt) {
-            s = arena_printf(r->a, "%s; %s: %s%s%s", s, res->device,
-                             fence_outcome_name(res->result),
-                             res->detail != NULL && res->detail[0] != '\0' ? ", " : "",
-                             res->detail != NULL ? res->detail : "");
-        }
-    }
-    for (size_t i = 0; l != NULL && attempt_over(r->f, fc) && i < l->n_devices; i++) {
-        if (find_result(fc, fc->attempt, l->devices[i].name) == NULL) {
-            s = arena_printf(r->a, "%s; %s: no result in time", s, l->devices[i].name);
-        }
-    }
-    return s;
-}
-
-/* What the operator reads while the fencing is open. */
-static void set_cond(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                     const char *reason, const char *why)
-{
-    const struct decide_fencing *fc = h->fencing;
-    const char *asks = "";
-
-    if (decide_asks(r->f, h)) {
-        const char *refusal = decide_reprieve_refusal(fc);
-
-        asks = arena_printf(r->a, "; it is alive and asks for its lease, but %s: reboot it",
-                            refusal != NULL ? refusal : "is being reprieved");
-    }
-    decide_cond_set(c, "Unknown", reason,
-                    arena_printf(r->a, "fencing %" PRIu64 ": %s%s%s; or %s", fc->id, why,
-                                 last_results(r, fc), asks, decide_confirm_hint(r->a, h)));
-}
-
-static void wait_for(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                     enum decide_kind kind, const char *reason, const char *why)
-{
-    (void)decide_add(r, kind, h, reason, why);
-    set_cond(r, h, c, reason, why);
-}
-
-static uint32_t count_attemptable(const struct decide_fencing *fc)
-{
-    uint32_t n = 0;
-
-    for (size_t i = 0; i < fc->n_levels; i++) {
-        n += decide_level_attemptable(&fc->levels[i]) ? 1 : 0;
-    }
-    return n;
-}
-
-/* The level after the last one that was tried; *ret_wrapped: it starts over.  There is one. */
-static uint32_t next_level(const struct decide_fencing *fc, bool *ret_wrapped)
-{
-    uint32_t at = fc->attempt == 0 ? 0 : fc->level + 1;
-
-    *ret_wrapped = false;
-    for (;; at++) {
-        if (at >= fc->n_levels) {
-            at = 0;
-            *ret_wrapped = true;
-        }
-        if (decide_level_attemptable(&fc->levels[at])) {
-            return at;
-        }
-    }
-}
-
-static uint64_t backoff_until_ms(const struct decide_facts *f, const struct decide_fencing *fc)
-{
-    uint64_t round = fc->attempt / count_attemptable(fc); /* rounds done: >= 1 */
-    uint64_t ms = f->backoff_ms;
-
-    for (; round > 1 && ms < f->backoff_max_ms; round--) {
-        ms *= 2;
-    }
-    return attempt_ended_ms(f, fc) + (ms < f->backoff_max_ms ? ms : f->backoff_max_ms);
-}
-
-static void no_level(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                     const struct wait_state *wait)
-{
-    const struct decide_fencing *fc = h->fencing;
-
-    if (wait->waiting) {
-        wait_for(r, h, c, DECIDE_WAIT, "WatchdogWait", "waits until its watchdog has ended it");
-    } else if (wait->veto != NULL) {
-        wait_for(r, h, c, DECIDE_HOLD, "LifeSign", wait->veto);
-    } else if (wait->refusal != NULL) {
-        wait_for(r, h, c, DECIDE_HOLD, "NoUsableDevice",
-                 arena_printf(r->a,
-                              "no level can be attempted, and its watchdog does not count: %s",
-                              wait->refusal));
-    } else if (fc->n_levels == 0) {
-        wait_for(r, h, c, DECIDE_HOLD, "NoFencing", "it has no fence device");
-    } else if (decide_levels_have(fc->levels, fc->n_levels, FENCE_TYPE_MANUAL)) {
-        wait_for(r, h, c, DECIDE_HOLD, "WaitingForOperator", "a person has to confirm");
-    } else {
-        wait_for(r, h, c, DECIDE_HOLD, "NoUsableDevice",
-                 "no level can be attempted: devices are missing, paused or prove nothing");
-    }
-}
-
-/* An operator's brake does not stop what a user asked for. */
-static bool braked(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
-{
-    if (h->fencing->by_user) {
-        return false;
-    }
-    if (r->f->policy.pause_fencing) {
-        wait_for(r, h, c, DECIDE_HOLD, "FencingPaused",
-                 "Cluster.spec.pauseFencing is set; unset it to go on");
-        return true;
-    }
-    if (h->maintenance) {
-        wait_for(r, h, c, DECIDE_HOLD, "Maintenance", "it is in maintenance; end that to go on");
-        return true;
-    }
-    return false;
-}
-
-static void start_attempt(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                          uint32_t level)
-{
-    const struct decide_fencing *fc = h->fencing;
-    const struct decide_level *l = &fc->levels[level];
-    const struct decide_candidate *ex;
-    const char *busy = decide_busy_device(r, h, l);
-    const char *why_not = NULL;
-    struct decide_item *it;
-    const char *why;
-
-    if (busy != NULL) {
-        wait_for(r, h, c, DECIDE_WAIT, "DeviceBusy",
-                 arena_printf(r->a, "%s is at work for another host", busy));
-        return;
-    }
-    if (r->f->policy.max_in_flight > 0 && r->in_flight >= r->f->policy.max_in_flight) {
-        wait_for(r, h, c, DECIDE_WAIT, "InFlight",
-                 arena_printf(r->a, "%" PRIu32 " attempts run already", r->in_flight));
-        return;
-    }
-    ex = decide_executor(r, h, l, fc->attempt != 0 ? fc->executor : NULL, &why_not);
-    if (ex == NULL) {
-        wait_for(r, h, c, DECIDE_HOLD, "NoExecutor",
-                 arena_printf(r->a, "nobody can execute: %s", why_not));
-        return;
-    }
-    why = arena_printf(r->a, "level %" PRIu32 " (%s) by %s", level + 1, decide_level_names(r->a, l),
-                       ex->name);
-    set_cond(r, h, c, "Fencing", why);
-    it = decide_add(r, DECIDE_FENCE_ATTEMPT, h, "Attempt", why);
-    it->attempt = fc->attempt + 1;
-    it->level = level;
-    it->executor = ex->name;
-    r->attempting[h - r->f->hosts] = true;
-    r->in_flight++;
-}
-
-static void step_attempt(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
-                         const struct wait_state *wait)
-{
-    const struct decide_facts *f = r->f;
-    const struct decide_fencing *fc = h->fencing;
-    bool wrapped;
-    uint64_t until_ms;
-    uint32_t level;
-
-    if (!attempt_over(f, fc)) {
-        decide_recheck(r, attempt_deadline_ms(f, fc));
-        wait_for(r, h, c, DECIDE_WAIT, "Fencing",
-                 arena_printf(r->a, "attempt %" PRIu64 ", level %" PRIu32 " (%s) by %s runs",
-                              fc->attempt, fc->level + 1,
-                              decide_level_names(r->a, attempt_level(fc)), fc->executor));
-        return;
-    }
-    if (braked(r, h, c)) {
-        return;
-    }
-    if (count_attemptable(fc) == 0) {
-        no_level(r, h, c, wait);
-        return;
-    }
-    level = next_level(fc, &wrapped);
-    until_ms = wrapped && fc->attempt != 0 ? backoff_until_ms(f, fc) : 0;
-    if (f->now_ms < until_ms) {
-        decide_recheck(r, until_ms);
-        wait_for(r, h, c, DECIDE_WAIT, "Backoff",
-                 arena_printf(r->a, "every level was tried, again in %s",
-                              decide_ms(r->a, until_ms - f->now_ms)));
-        return;
-    }
-    start_attempt(r, h, c, level);
-}
-
 void decide_fencing_step(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
 {
     const struct decide_fencing *fc = h->fencing;
-    struct wait_state wait = { 0 };
+    struct decide_wait wait = { 0 };
     const char *why;
 
     if (fc == NULL) {
@@ -567,9 +406,10 @@ void decide_fencing_step(struct decide_run *r, const struct decide_host *h, stru
         return;
     }
     if (h->conflict) {
-        wait_for(r, h, c, DECIDE_HOLD, "IdentityConflict",
-                 "two live sessions use this host's identity: no proof can be given; find the copy "
-                 "and remove its certificate");
+        decide_wait_for(
+            r, h, c, DECIDE_HOLD, "IdentityConflict",
+            "two live sessions use this host's identity: no proof can be given; find the copy "
+            "and remove its certificate");
         return;
     }
     if (h->rebooted) {
@@ -587,5 +427,5 @@ void decide_fencing_step(struct decide_run *r, const struct decide_host *h, stru
     if (step_edited(r, h, c) || step_succeeded(r, h, c) || step_watchdog(r, h, c, &wait)) {
         return;
     }
-    step_attempt(r, h, c, &wait);
+    decide_next_attempt(r, h, c, &wait);
 }

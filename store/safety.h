@@ -153,6 +153,11 @@ int s_fencing_decode(const void *v, size_t n, struct arena *a, struct s_fencing 
 typedef void s_lock_visit_fn(void *ctx, const char *lock);
 void s_locks_of(const struct store *s, uint64_t incarnation, s_lock_visit_fn *fn, void *ctx);
 
+/* Would a ScsiReservation proof by these FenceDevices release this lock ("volumes/lv1")?  0, or
+ * ERR_REFUSED and why not; also ERR_NOT_FOUND and ERR_CORRUPT of an object. */
+int s_scsi_covers(const struct store *s, const char *const *devs, size_t n_devs, const char *lock,
+                  struct err *err) ERR_USED;
+
 /* The time that must have passed since the wait began before a Watchdog proof is accepted:
  * L + W + feed interval + drift of the loosest terms (safety.md 3 and 4). */
 uint64_t s_watchdog_bound_ms(const struct terms *t);

@@ -176,6 +176,12 @@ static size_t scsi_devices(struct ap *x, const struct s_fencing *f, const char *
     return n;
 }
 
+int s_scsi_covers(const struct store *s, const char *const *devs, size_t n_devs, const char *lock,
+                  struct err *err)
+{
+    return obj_scsi_covers(s, devs, n_devs, lock, err);
+}
+
 /* The named locks, as far as they are covered: all or nothing. */
 static int scsi_locks(struct ap *x, const struct s_inc *inc, const char *const *devs, size_t n_devs)
 {

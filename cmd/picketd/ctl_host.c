@@ -9,7 +9,7 @@
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
-#include "cmd/picketd/exec.h"
+#include "cmd/picketd/probe.h"
 #include "cmd/picketd/view.h"
 
 /* --- hosts -------------------------------------------------------------------------------------
@@ -229,22 +229,24 @@ static bool has_own_writer(const struct kind *k)
            str_eq(k->name, "Secret") || str_eq(k->name, "FenceDevice");
 }
 
-/* FenceDevices: what this leader's own probes say. */
+/* FenceDevices: what the probes of all picketds say. */
 static void device_condition(struct pass *p, const struct ctl_obj *o, json_t *next)
 {
-    struct exec_probe probe;
+    struct probe_result probe;
 
     if (str_eq(jget_str(o->json, "spec.type", ""), "Manual")) {
         (void)cond_set(next, "Ready", "True", "Manual",
                        "waits for `picket confirm-off` when needed", p->wall_ms);
-    } else if (!executor_probe(p->c->node->exec, o->name, &probe)) {
+    } else if (!prober_summary(p->c->node->prober, o->name, &probe)) {
         if (cond_get(next, "Ready") == NULL) {
             (void)cond_set(next, "Ready", "Unknown", "NotProbed",
                            "not probed yet: it is in no host's fencing levels, or was just made",
                            p->wall_ms);
         }
     } else if (probe.outcome == (int)FENCE_SUCCEEDED) {
-        (void)cond_set(next, "Ready", "True", "ProbeSucceeded", "", p->wall_ms);
+        (void)cond_set(next, "Ready", "True",
+                       probe.detail[0] == 0 ? "ProbeSucceeded" : "NotFromEverywhere", probe.detail,
+                       p->wall_ms);
     } else {
         (void)cond_set(next, "Ready", probe.outcome == (int)FENCE_FAILED ? "False" : "Unknown",
                        "ProbeFailed", probe.detail, p->wall_ms);

@@ -11,39 +11,54 @@
 #include "base/str.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/seal.h"
-
-struct secret_ref {
-    const char *path;  /* in the FenceDevice's spec */
-    const char *param; /* what picket-fence calls it */
-};
+#include "fence/ssh_exec.h"
 
 static int set(struct fence_op *op, const char *key, const char *value, struct err *err)
 {
     return value == NULL || *value == 0 ? 0 : fence_op_set(op, key, value, err);
 }
 
-static int add_secret(struct node *n, const json_t *dev, const struct secret_ref *ref,
-                      struct fence_op *op, struct err *err)
+/* *ret is NULL when there is no such reference; the caller wipes and frees it. */
+static int secret_value(struct node *n, const json_t *obj, const char *path, const char *key,
+                        char **ret, struct err *err)
 {
-    char path[96];
-    const char *secret, *key;
-    char *plain = NULL;
+    char ref[96];
+    const char *secret;
     int rc;
 
-    (void)snprintf(path, sizeof(path), "spec.%s.secret", ref->path);
-    secret = jget_str(dev, path, NULL);
-    (void)snprintf(path, sizeof(path), "spec.%s.key", ref->path);
-    key = jget_str(dev, path, ref->param);
+    *ret = NULL;
+    (void)snprintf(ref, sizeof(ref), "%s.secret", path);
+    secret = jget_str(obj, ref, NULL);
     if (secret == NULL) {
         return 0;
     }
-    rc = seal_lookup(n, secret, key, &plain, err);
-    if (rc == 0) {
-        rc = fence_op_set(op, ref->param, plain, err);
+    (void)snprintf(ref, sizeof(ref), "%s.key", path);
+    rc = seal_lookup(n, secret, jget_str(obj, ref, key), ret, err);
+    return rc == 0 ? 0 : err_wrap(err, "%s", path);
+}
+
+static void secret_free(char *plain)
+{
+    if (plain != NULL) {
         explicit_bzero(plain, strlen(plain));
         free(plain);
     }
-    return rc == 0 ? 0 : err_wrap(err, "spec.%s", ref->path);
+}
+
+int device_secret(struct node *n, const json_t *obj, const char *path, const char *key,
+                  const char *param, struct fence_op *op, struct err *err)
+{
+    char *plain;
+    int rc = secret_value(n, obj, path, key, &plain, err);
+
+    if (rc == 0 && plain != NULL) {
+        rc = fence_op_set(op, param, plain, err);
+        if (rc != 0) {
+            (void)err_wrap(err, "%s", path);
+        }
+    }
+    secret_free(plain);
+    return rc;
 }
 
 static uint16_t default_port(enum fence_type t)
@@ -59,10 +74,11 @@ static uint16_t default_port(enum fence_type t)
     case FENCE_TYPE_SCSI_RESERVATION:
     case FENCE_TYPE_WATCHDOG:
     case FENCE_TYPE_AGENT:
-    case FENCE_TYPE_SSH:
     case FENCE_TYPE_MANUAL:
     case FENCE_TYPE_NULL:
         return 0;
+    case FENCE_TYPE_SSH:
+        return 22;
     }
     CHECK_UNREACHABLE();
 }
@@ -130,46 +146,110 @@ static int add_parameters(const json_t *dev, struct fence_op *op, struct err *er
 
         key = json_object_iter_key(it);
         value = json_object_iter_value(it);
-        (void)snprintf(name, sizeof(name), "%s%s", op->type == FENCE_TYPE_AGENT ? "param." : "",
-                       key);
+        (void)snprintf(name, sizeof(name), "param.%s", key);
         rc = json_is_string(value) ? fence_op_set(op, name, json_string_value(value), err) : 0;
     }
     return rc;
 }
 
-static int fill(struct node *n, const json_t *dev, const char *host, struct fence_op *op,
-                struct err *err)
-{
-    static const struct secret_ref refs[] = { { "communityRef", "community" },
-                                              { "passwordRef", "password" },
-                                              { "authPasswordRef", "auth_password" },
-                                              { "privPasswordRef", "priv_password" } };
-    const char *version = jget_str(dev, "spec.snmpVersion", "v1");
-    int rc = add_address(dev, op, err);
+/* --- by type -----------------------------------------------------------------------------------
+ */
 
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(refs); i++) {
-        rc = add_secret(n, dev, &refs[i], op, err);
+static int fill_snmp(struct node *n, const json_t *dev, const char *host, struct fence_op *op,
+                     struct err *err)
+{
+    const char *version = jget_str(dev, "spec.snmpVersion", "v1");
+    int rc = fence_op_set(op, "version", *version == 'v' ? version + 1 : version, err);
+
+    rc = rc == 0 ? set(op, "auth_protocol", jget_str(dev, "spec.authProtocol", NULL), err) : rc;
+    rc = rc == 0 ? set(op, "priv_protocol", jget_str(dev, "spec.privProtocol", NULL), err) : rc;
+    rc = rc == 0 ? device_secret(n, dev, "spec.communityRef", "community", "community", op, err)
+                 : rc;
+    rc = rc == 0
+             ? device_secret(n, dev, "spec.passwordRef", "auth_password", "auth_password", op, err)
+             : rc;
+    rc = rc == 0 ? device_secret(n, dev, "spec.privPasswordRef", "priv_password", "priv_password",
+                                 op, err)
+                 : rc;
+    return rc == 0 ? add_outlets(dev, host, op, err) : rc;
+}
+
+static int fill_ssh(struct node *n, const json_t *dev, struct fence_op *op, struct err *err)
+{
+    char *pem = NULL;
+    int rc = secret_value(n, dev, "spec.identityRef", "ssh-privatekey", &pem, err);
+
+    if (rc == 0 && pem != NULL) {
+        rc = ssh_identity_set(op, pem, err);
     }
-    if (rc == 0 && op->type == FENCE_TYPE_APC_SNMP) {
-        rc = fence_op_set(op, "version", *version == 'v' ? version + 1 : version, err);
-        rc = rc == 0 ? add_outlets(dev, host, op, err) : rc;
-    }
-    if (rc == 0 && op->type == FENCE_TYPE_NULL) {
-        rc = n->opts.lab ? fence_op_set(op, "lab", "1", err) : 0;
-    }
-    if (rc == 0) {
-        rc = set(op, "username", jget_str(dev, "spec.username", NULL), err);
-    }
-    if (rc == 0) {
-        rc = set(op, "program", jget_str(dev, "spec.agent", NULL), err);
+    secret_free(pem);
+    return rc == 0 && n->opts.lab ? fence_op_set(op, "lab", "1", err) : rc;
+}
+
+/* outlets: Auto is the plug of the host's own name (a domain of a hypervisor, say). */
+static int fill_agent(struct node *n, const json_t *dev, const char *host, struct fence_op *op,
+                      struct err *err)
+{
+    const json_t *outlets = jget(dev, "spec.outlets");
+    int rc = device_secret(n, dev, "spec.passwordRef", "password", "password", op, err);
+
+    rc = rc == 0 ? set(op, "program", jget_str(dev, "spec.agent", NULL), err) : rc;
+    if (rc == 0 && json_is_object(outlets)) {
+        rc = add_outlets(dev, host, op, err);
+    } else if (rc == 0 && outlets != NULL) {
+        rc = fence_op_set(op, "plugs", host, err);
     }
     return rc == 0 ? add_parameters(dev, op, err) : rc;
 }
 
-int device_op(struct node *n, const char *device, enum fence_action action, const char *host,
-              uint64_t timeout_ms, uint64_t deadline_ms, struct fence_op *ret, struct err *err)
+static int fill_card(struct node *n, const json_t *dev, struct fence_op *op, struct err *err)
 {
-    json_t *dev = object_read(n->store, "fencedevices", device, err);
+    int64_t cipher = jget_int(dev, "spec.cipher", -1);
+    int rc = device_secret(n, dev, "spec.passwordRef", "password", "password", op, err);
+    char text[24];
+
+    if (rc == 0 && cipher >= 0) {
+        (void)snprintf(text, sizeof(text), "%" PRId64, cipher);
+        rc = fence_op_set(op, "cipher", text, err);
+    }
+    return rc == 0 ? set(op, "systems_uri", jget_str(dev, "spec.system", NULL), err) : rc;
+}
+
+static int fill(struct node *n, const json_t *dev, const struct device_ask *ask,
+                struct fence_op *op, struct err *err)
+{
+    int rc = add_address(dev, op, err);
+
+    rc = rc == 0 ? set(op, "username", jget_str(dev, "spec.username", NULL), err) : rc;
+    if (rc != 0) {
+        return rc;
+    }
+    switch (op->type) {
+    case FENCE_TYPE_APC_SNMP:
+        return fill_snmp(n, dev, ask->host, op, err);
+    case FENCE_TYPE_IPMI:
+    case FENCE_TYPE_REDFISH:
+        return fill_card(n, dev, op, err);
+    case FENCE_TYPE_AGENT:
+        return fill_agent(n, dev, ask->host, op, err);
+    case FENCE_TYPE_SSH:
+        return fill_ssh(n, dev, op, err);
+    case FENCE_TYPE_SCSI_RESERVATION:
+        return device_pr(n, dev, ask->incarnation, op, err);
+    case FENCE_TYPE_NULL:
+        return n->opts.lab ? fence_op_set(op, "lab", "1", err) : 0;
+    case FENCE_TYPE_MANUAL:
+    case FENCE_TYPE_WATCHDOG:
+        return 0;
+    case FENCE_TYPE_NONE:
+        break;
+    }
+    return err_set(err, ERR_INVALID, "its type is not known");
+}
+
+int device_op(struct node *n, const struct device_ask *ask, struct fence_op *ret, struct err *err)
+{
+    json_t *dev = object_read(n->store, "fencedevices", ask->device, err);
     int rc;
 
     if (dev == NULL) {
@@ -177,14 +257,14 @@ int device_op(struct node *n, const char *device, enum fence_action action, cons
     }
     memset(ret, 0, sizeof(*ret));
     ret->type = fence_type_parse(jget_str(dev, "spec.type", ""));
-    ret->action = action;
-    ret->timeout_ms = timeout_ms;
-    ret->deadline_boottime_ms = deadline_ms;
-    (void)str_copy(ret->host, sizeof(ret->host), host);
-    rc = fill(n, dev, host, ret, err);
+    ret->action = ask->action;
+    ret->timeout_ms = ask->timeout_ms;
+    ret->deadline_boottime_ms = ask->deadline_ms;
+    (void)str_copy(ret->host, sizeof(ret->host), ask->host);
+    rc = fill(n, dev, ask, ret, err);
     if (rc != 0) {
         fence_op_done(ret);
-        (void)err_wrap(err, "FenceDevice %s", device);
+        (void)err_wrap(err, "FenceDevice %s", ask->device);
     }
     json_decref(dev);
     return rc;

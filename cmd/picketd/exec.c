@@ -14,27 +14,22 @@
 #include "cmd/picketd/device.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/object.h"
+#include "cmd/picketd/probe.h"
 #include "fence/exec_uv.h"
-
-#define PROBE_TICK_MS 1000U
 
 struct executor {
     struct node *node;
     struct store_watch *watch;
     uv_async_t wake;
-    uv_timer_t timer;
-    struct map done;    /* "fencing/attempt" -> non-NULL: begun by this process */
-    struct map probes;  /* device -> struct exec_probe */
-    struct map probing; /* devices whose probe runs */
+    struct map done; /* "fencing/attempt" -> non-NULL: begun by this process */
 };
 
 /* One device of one attempt. */
 struct job {
     struct executor *x;
-    uint64_t fencing, attempt;
+    uint64_t fencing, attempt, incarnation;
     char host[256];
     char device[256];
-    bool off;    /* else a probe */
     bool failed; /* it is known that nothing was switched */
     struct fence_exec *exec;
 };
@@ -114,12 +109,17 @@ static void job_start(struct job *j)
     struct fence_op op;
     struct timing t;
     struct err err;
-    uint64_t now = clock_now_ms();
+    struct device_ask ask = { .device = j->device,
+                              .action = FENCE_ACTION_OFF,
+                              .host = j->host,
+                              .incarnation = j->incarnation };
     int rc;
 
     lease_timing(n, &t);
-    rc = device_op(n, j->device, FENCE_ACTION_OFF, j->host, t.device_timeout_ms,
-                   now + t.device_timeout_ms, &op, &err);
+    prober_yield(n->prober, j->device);
+    ask.timeout_ms = t.device_timeout_ms;
+    ask.deadline_ms = clock_now_ms() + t.device_timeout_ms;
+    rc = device_op(n, &ask, &op, &err);
     if (rc == 0) {
         rc = fence_exec_start(n->loop, n->opts.fence_helper, &op, 0, job_done, j, &j->exec, &err);
         fence_op_done(&op);
@@ -142,7 +142,7 @@ static void attempt_start(struct executor *x, const struct s_fencing *f)
         j->x = x;
         j->fencing = f->id;
         j->attempt = f->attempt;
-        j->off = true;
+        j->incarnation = f->incarnation;
         (void)str_copy(j->host, sizeof(j->host), f->host);
         (void)str_copy(j->device, sizeof(j->device), level->devices[i].name);
         job_start(j);
@@ -258,17 +258,19 @@ void executor_power_on(struct executor *x, const char *host, const char *device)
 {
     struct job *j = OBJ_NEW(struct job);
     struct fence_answer ans = { 0 };
+    struct device_ask ask = { .device = device, .action = FENCE_ACTION_ON, .host = host };
     struct fence_op op;
     struct timing t;
     struct err err;
     int rc;
 
     lease_timing(x->node, &t);
+    ask.timeout_ms = t.device_timeout_ms;
+    ask.deadline_ms = clock_now_ms() + t.device_timeout_ms;
     j->x = x;
     (void)str_copy(j->host, sizeof(j->host), host);
     (void)str_copy(j->device, sizeof(j->device), device);
-    rc = device_op(x->node, device, FENCE_ACTION_ON, host, t.device_timeout_ms,
-                   clock_now_ms() + t.device_timeout_ms, &op, &err);
+    rc = device_op(x->node, &ask, &op, &err);
     if (rc == 0) {
         rc = fence_exec_start(x->node->loop, x->node->opts.fence_helper, &op, 0, on_done, j,
                               &j->exec, &err);
@@ -280,142 +282,13 @@ void executor_power_on(struct executor *x, const char *host, const char *device)
     }
 }
 
-/* --- probes ------------------------------------------------------------------------------------
- */
-
-bool executor_probe(const struct executor *x, const char *device, struct exec_probe *ret)
-{
-    const struct exec_probe *p = map_get(&x->probes, device);
-
-    if (p == NULL) {
-        return false;
-    }
-    *ret = *p;
-    return true;
-}
-
-static void probe_record(struct job *j, const struct fence_answer *ans)
-{
-    struct executor *x = j->x;
-    struct exec_probe *p = map_get(&x->probes, j->device);
-    bool changed;
-
-    if (p == NULL) {
-        p = OBJ_NEW(struct exec_probe);
-        p->outcome = -1;
-        (void)map_put(&x->probes, j->device, p);
-    }
-    changed = p->outcome != (int)ans->result;
-    p->outcome = (int)ans->result;
-    p->at_ms = clock_now_ms();
-    (void)str_copy(p->detail, sizeof(p->detail), ans->detail);
-    if (changed) {
-        lg_info("exec", "device=%s probe=%s detail=\"%s\"", j->device,
-                fence_outcome_name(ans->result), ans->detail);
-        controller_wake(x->node->ctl);
-    }
-    (void)map_del(&x->probing, j->device);
-    free(j);
-}
-
-static void probe_done(void *ctx, const struct fence_answer *ans)
-{
-    probe_record(ctx, ans);
-}
-
-static void probe_start(struct executor *x, const char *device, const char *host)
-{
-    struct job *j = OBJ_NEW(struct job);
-    struct fence_answer ans = { 0 };
-    struct fence_op op;
-    struct err err;
-    uint64_t now = clock_now_ms();
-    int rc;
-
-    j->x = x;
-    (void)str_copy(j->device, sizeof(j->device), device);
-    (void)str_copy(j->host, sizeof(j->host), host);
-    (void)map_put(&x->probing, device, x);
-    rc = device_op(x->node, device, FENCE_ACTION_PROBE, host, 5000, now + 5000, &op, &err);
-    if (rc == 0) {
-        rc = fence_exec_start(x->node->loop, x->node->opts.fence_helper, &op, 0, probe_done, j,
-                              &j->exec, &err);
-        fence_op_done(&op);
-    }
-    if (rc != 0) {
-        fence_answer_set(&ans, FENCE_FAILED, "%.200s", err.msg);
-        probe_record(j, &ans);
-    }
-}
-
-/* A device is probed for the first host whose levels name it. */
-struct find_host {
-    const char *device;
-    char host[256];
-};
-
-static bool find_host(void *ctx, json_t *obj, const struct kv *v)
-{
-    struct find_host *f = ctx;
-    const json_t *levels = jget(obj, "spec.fencing");
-
-    (void)v;
-    for (size_t i = 0; i < json_array_size(levels); i++) {
-        const json_t *devices = jget(json_array_get(levels, i), "devices");
-
-        for (size_t k = 0; k < json_array_size(devices); k++) {
-            if (str_eq(json_string_value(json_array_get(devices, k)), f->device)) {
-                (void)str_copy(f->host, sizeof(f->host), obj_name(obj));
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-static bool probe_visit(void *ctx, json_t *obj, const struct kv *v)
-{
-    struct executor *x = ctx;
-    struct exec_probe p;
-    struct timing t;
-    struct find_host f = { .device = obj_name(obj) };
-    enum fence_type type = fence_type_parse(jget_str(obj, "spec.type", ""));
-
-    (void)v;
-    if (type == FENCE_TYPE_MANUAL || type == FENCE_TYPE_WATCHDOG || type == FENCE_TYPE_NONE ||
-        jget_bool(obj, "spec.paused", false) || map_get(&x->probing, f.device) != NULL) {
-        return true;
-    }
-    lease_timing(x->node, &t);
-    if (executor_probe(x, f.device, &p) && clock_now_ms() - p.at_ms < t.probe_ms) {
-        return true;
-    }
-    object_each(x->node->store, kind_find("Host"), find_host, &f);
-    if (f.host[0] != 0) {
-        probe_start(x, f.device, f.host);
-    }
-    return true;
-}
-
-static void on_timer(uv_timer_t *h)
-{
-    struct executor *x = h->data;
-
-    if (rep_leader(x->node->rep) != 0 && x->node->session != 0) {
-        object_each(x->node->store, kind_find("FenceDevice"), probe_visit, x);
-    }
-}
-
 struct executor *executor_new(struct node *n)
 {
     struct executor *x = OBJ_NEW(struct executor);
 
     x->node = n;
     x->wake.data = x;
-    x->timer.data = x;
     CHECK(uv_async_init(n->loop, &x->wake, on_wake) == 0);
-    CHECK(uv_timer_init(n->loop, &x->timer) == 0);
-    CHECK(uv_timer_start(&x->timer, on_timer, PROBE_TICK_MS, PROBE_TICK_MS) == 0);
     x->watch =
         store_watch_new(n->store, "s/fencing/", 10, NULL, 0, store_rev(n->store) + 1, wake, x);
     store_prefix(n->store, "s/fencing/", consider_visit, x);

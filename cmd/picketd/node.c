@@ -15,6 +15,7 @@
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/native.h"
 #include "cmd/picketd/object.h"
+#include "cmd/picketd/probe.h"
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/seal.h"
@@ -308,6 +309,10 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
         member_call(n, data, len, call_id);
         return;
     }
+    if (kind == NODE_CALL_PROBE) {
+        prober_call(n->prober, data, len, call_id);
+        return;
+    }
     (void)err_set(&e, ERR_UNSUPPORTED, "unknown call %u: the peers differ in version", kind);
     rep_reply(n->rep, call_id, &e, NULL, 0);
 }
@@ -446,6 +451,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
         rc = node_open_rep(n, dir, err);
     }
     if (rc == 0) {
+        n->prober = prober_new(n);
         n->exec = executor_new(n);
         rc = http_server_new(loop, &so, &n->server, err);
     }

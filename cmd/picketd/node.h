@@ -36,6 +36,7 @@ struct node_opts {
 struct lease_table;
 struct controller;
 struct executor;
+struct prober;
 struct raw_leases;
 struct native;
 
@@ -55,6 +56,7 @@ struct node {
     struct lease_table *leases;
     struct controller *ctl;
     struct executor *exec;
+    struct prober *prober;
     struct raw_leases *raw_leases;
     struct native *native;
     uint64_t started_ms;
@@ -90,7 +92,8 @@ enum node_call {
     NODE_CALL_LEASE = 1,
     NODE_CALL_RAW_LEASE = 2,
     NODE_CALL_ALIVE = 3,
-    NODE_CALL_MEMBER = 4
+    NODE_CALL_MEMBER = 4,
+    NODE_CALL_PROBE = 5,
 };
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL

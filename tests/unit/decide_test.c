@@ -42,6 +42,7 @@ struct world {
     struct decide_host hosts[MAX];
     struct decide_candidate cands[MAX];
     struct decide_device devs[MAX];
+    uint32_t covers[MAX]; /* locks that a level with this device releases */
     size_t n_devs;
     const char *where; /* file and line, for failures */
 };
@@ -116,6 +117,7 @@ static struct decide_level *levels_of(struct world *w, char *s, size_t *ret_n)
         for (size_t k = 0; k < l[i].n_devices; k++) {
             d[k] = *find_dev(w, names[k]);
             d[k].pinned = d[k].generation;
+            l[i].covers += w->covers[find_dev(w, names[k]) - w->devs];
         }
         l[i].devices = d;
     }
@@ -227,6 +229,10 @@ static void parse_device(struct world *w, char **words, size_t n)
             d->probe_ms = ms_of(w, parts[1]);
         } else if ((v = val(x, "class")) != NULL) {
             d->proof_class = str_eq(v, "Power") ? FENCE_CLASS_POWER : FENCE_CLASS_NONE;
+        } else if ((v = val(x, "covers")) != NULL) {
+            w->covers[d - w->devs] = (uint32_t)num_of(w, v);
+        } else if ((v = val(x, "probing")) != NULL) {
+            d->probing_ms = ms_of(w, v);
         } else if (str_eq(x, "paused")) {
             d->paused = true;
         } else if (str_eq(x, "missing")) {
@@ -490,6 +496,9 @@ static void parse_candidate(struct world *w, char **words, size_t n)
             k->state = state_of(w, v);
         } else if ((v = val(x, "probed")) != NULL) {
             parse_probed(w, k, v);
+        } else if ((v = val(x, "silent")) != NULL) {
+            k->reachable = false;
+            k->silent_ms = ms_of(w, v);
         } else if (str_eq(x, "fresh")) {
             k->fresh = true;
         } else if (str_eq(x, "unreachable")) {
