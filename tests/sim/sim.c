@@ -74,6 +74,7 @@ struct sim *sim_new(const struct sim_opts *opts)
     struct sim *s;
 
     CHECK(sim_world == NULL);
+    sim_heap_init();
     sim_crash_on_check();
     json_object_seed(1 + (size_t)opts->seed % 1000);
     s = OBJ_NEW(struct sim);

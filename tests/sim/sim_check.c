@@ -294,6 +294,7 @@ static void lock_changed(struct sim *s, const struct store *st, const struct gro
         return;
     }
     if ((was->owner != is->owner || was->owner_token != is->owner_token) &&
+        !(was->owner == is->owner && has_op(g, CMD_ACQUIRE)) && /* its holder takes it anew */
         !may_lose(st, g, lock, was->owner, was->owner_token, rev)) {
         sim_violate(s,
                     "P2: %s left incarnation %" PRIu64 " for %" PRIu64

@@ -3,6 +3,7 @@
  * fast, and knows no threads.  Not with sanitizers: then the memory of dead processes is lost. */
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,6 +11,41 @@
 #include "tests/sim/sim_priv.h"
 
 unsigned sim_heap = HEAP_WORLD;
+
+/* OpenSSL keeps what it allocates for the whole program. */
+static void *ssl_malloc(size_t size, const char *file, int line)
+{
+    void *p;
+
+    SIM_WORLD_BEGIN();
+    (void)file;
+    (void)line;
+    p = malloc(size);
+    SIM_WORLD_END();
+    return p;
+}
+
+static void *ssl_realloc(void *p, size_t size, const char *file, int line)
+{
+    SIM_WORLD_BEGIN();
+    (void)file;
+    (void)line;
+    p = realloc(p, size);
+    SIM_WORLD_END();
+    return p;
+}
+
+static void ssl_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+void sim_heap_init(void)
+{
+    CHECK(CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free) == 1);
+}
 
 #ifdef __SANITIZE_ADDRESS__
 

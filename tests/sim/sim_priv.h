@@ -33,6 +33,7 @@ struct simwriter;
 
 #define HEAP_WORLD 0U
 extern unsigned sim_heap; /* what malloc takes from now */
+void sim_heap_init(void); /* before anything uses OpenSSL */
 unsigned sim_heap_new(void);
 void sim_heap_drop(unsigned heap);
 size_t sim_heap_bytes(unsigned heap);
