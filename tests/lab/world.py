@@ -1,0 +1,311 @@
+"""A Picket cluster on the hosts of a lab: enrol, ask, break, check, and tell the timeline.  Standard library only."""
+import glob
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import disk  # noqa: E402
+import rig as labrig  # noqa: E402
+
+WITNESS = "10.77.0.3"
+# Everything is slow under emulation (docs/lab.md): never quoted as latency.
+TIMING = {"heartbeat": "5s", "hostTimeout": "60s"}
+RAFT = "raft-heartbeat-ms = 500\nraft-election-ms = 4000\n"
+
+
+class Failed(Exception):
+    pass
+
+
+def check(ok, text):
+    if not ok:
+        raise Failed(text)
+
+
+class Timeline:
+    """What happened when; the states of objects are watched by asking twice a second."""
+
+    def __init__(self, world):
+        self.world = world
+        self.lines = []
+        self.start = time.time()
+        self.last = {}
+        self.stop = threading.Event()
+        self.thread = None
+
+    def mark(self, text, at=None):
+        at = at or time.time()
+        self.lines.append((at, text))
+        print("%7.1f s  %s" % (at - self.start, text), flush=True)
+
+    def watch(self):
+        self.thread = threading.Thread(target=self.poll, daemon=True)
+        self.thread.start()
+
+    def facts(self, obj):
+        st = obj.get("status", {})
+        name = "%s %s" % (obj["kind"], obj["metadata"]["name"])
+        if obj["kind"] == "Host":
+            ready = next((c for c in st.get("conditions", []) if c["type"] == "Ready"), {})
+            return name, "incarnation %s %s, Ready=%s %s" % (st.get("incarnation"), st.get("incarnationState"),
+                                                             ready.get("status"), ready.get("reason", ""))
+        if obj["kind"] == "Fencing":
+            return name, "%s, attempt %s, level %s by %s, proof %s" % (
+                st.get("state"), st.get("attempt"), st.get("level"), st.get("executor"), st.get("proof"))
+        if obj["kind"] == "Migration":
+            return name, "%s" % st.get("phase")
+        return name, "%s on %s" % (st.get("phase"), st.get("host") or "-")
+
+    def poll(self):
+        while not self.stop.wait(0.5):
+            try:
+                p = self.world.picket("get", "hosts,vm,fencings,migrations", "-o", "json", check_rc=False, timeout=20)
+                items = json.loads(p.stdout)["items"] if p.returncode == 0 else []
+            except (ValueError, KeyError, subprocess.TimeoutExpired):
+                continue
+            for obj in items:
+                name, text = self.facts(obj)
+                if self.last.get(name) != text:
+                    self.last[name] = text
+                    self.mark("%s: %s" % (name, text))
+
+    def end(self):
+        if self.thread is not None:
+            self.stop.set()
+            self.thread.join(30)
+
+    def table(self, since):
+        """The lines since a mark, with the power's own events and the times between them."""
+        rows = sorted([r for r in self.lines if r[0] >= since] +
+                      [(t, "power: " + text) for t, text in self.world.rig.events() if t >= since])
+        out, last = [], since
+        for t, text in rows:
+            out.append("%8.1f s  +%6.1f  %s" % (t - since, t - last, text))
+            last = t
+        return "\n".join(out)
+
+
+class World:
+    """Use as a context manager: takes the lab down at the end; with LAB_KEEP=1 it stays after a failure."""
+
+    def __init__(self, hosts=2, name=None, driver=None, witness=True, **settings):
+        self.rig = labrig.Rig(name or os.environ.get("LAB", "test"))
+        self.hosts, self.settings = hosts, settings
+        self.driver = driver or os.environ.get("LAB_DRIVER", "xen")
+        self.with_witness = witness
+        self.witness = None
+        self.time = Timeline(self)
+        self.ok = False
+
+    def __enter__(self):
+        self.rig.down()
+        self.rig.up(self.hosts, **self.settings)
+        self.rig.enter()
+        for n in self.rig.hosts():
+            self.rig.power("on", "node%d" % n)
+        self.time.start = time.time()
+        for n in self.rig.hosts():
+            self.rig.wait_ready(n)
+            self.time.mark("node%d booted" % n)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.time.end()
+        if kind is not None:
+            self.post_mortem()
+        if self.witness is not None:
+            self.witness.kill()
+            self.witness.wait()
+        if kind is None or not os.environ.get("LAB_KEEP"):
+            self.rig.down(keep=kind is not None)
+        return False
+
+    def post_mortem(self):
+        """Logs out of the hosts before they go."""
+        sys.stderr.write(self.picture())
+        for n in self.rig.hosts():
+            rc, text = self.rig.sh(n, "xl list; tail -n 60 /var/log/picket/*.log; tail -n 20 /var/log/xen/*.log; dmesg | tail -n 20",
+                                   seconds=60, check=False)
+            path = self.rig.path("node%d" % n, "post-mortem.txt")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            sys.stderr.write("node%d: %s (exit %d)\n" % (n, path, rc))
+
+    # --- the cluster ---
+
+    def picket(self, *args, check_rc=True, stdin=None, timeout=120):
+        env = dict(os.environ, PICKET_CONFIG=self.rig.path("witness/etc/admin.conf"))
+        p = subprocess.run([self.rig.path("share/bin/picket")] + list(args), input=stdin, text=True, env=env,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
+        if check_rc and p.returncode != 0:
+            raise Failed("picket %s: exit %d\n%s%s" % (" ".join(args), p.returncode, p.stdout, p.stderr))
+        return p
+
+    def start_witness(self):
+        with open(self.rig.path("witness/picketd.log"), "ab") as log:
+            self.witness = subprocess.Popen([self.rig.path("share/bin/picketd"), "--config",
+                                             self.rig.path("witness/etc/picketd.conf")],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def found(self):
+        """A cluster: first voter is a picketd in the lab's network, outside the hosts; each host joins as a voter."""
+        etc = self.rig.path("witness/etc")
+        os.makedirs(self.rig.path("witness"))
+        self.picket("init", "--name", "witness", "--address", WITNESS, "--dir", etc, "--data",
+                    self.rig.path("witness/data"), "--lab")
+        with open(etc + "/picketd.conf", "a", encoding="ascii") as f:
+            f.write(RAFT)
+        self.start_witness()
+        self.wait("the witness leads", lambda: self.picket("get", "hosts", check_rc=False).returncode == 0, 30)
+        for n in self.rig.hosts():
+            self.enrol(n)
+        self.wait("%d voters" % (1 + self.hosts), lambda: len(self.voters()) == 1 + self.hosts, 120)
+        self.time.mark("%d voters" % (1 + self.hosts))
+
+    def voters(self):
+        p = self.picket("member", "list", "-o", "json", check_rc=False)
+        return [m for m in json.loads(p.stdout)["items"] if m["role"].lower() == "voter"] if p.returncode == 0 else []
+
+    def enrol(self, n):
+        token = self.picket("token", "create", "--voter").stdout.strip()
+        ends = ",".join(["10.77.0.1%d:7443" % i for i in [n] + [h for h in self.rig.hosts() if h != n]] + [WITNESS + ":7443"])
+        self.rig.sh(n, """
+            set -e
+            picket join %s --name node%d --address 10.77.0.1%d --lab
+            cd /etc/picket
+            printf '%s' >>picketd.conf
+            sed -i '/^endpoints/d' agent.conf
+            cat >>agent.conf <<C
+endpoints = %s
+driver = %s
+watchdog-socket = /run/picket/watchdog.sock
+%sC
+            sync
+            svc boot""" % (token, n, n, RAFT.replace("\n", "\\n"), ends, self.driver,
+                           "dev-dir = /data/dev\n" if self.driver == "dev" else ""))
+        self.time.mark("node%d enrolled" % n)
+
+    def apply(self, text, **kw):
+        return self.picket("apply", "-f", "-", stdin=text, **kw)
+
+    # --- asking ---
+
+    def get(self, kind, name):
+        p = self.picket("get", kind, name, "-o", "json", check_rc=False)
+        return json.loads(p.stdout) if p.returncode == 0 else {}
+
+    def items(self, kind):
+        p = self.picket("get", kind, "-o", "json", check_rc=False)
+        return json.loads(p.stdout)["items"] if p.returncode == 0 else []
+
+    def phase(self, vm):
+        return self.get("vm", vm).get("status", {}).get("phase", "")
+
+    def host_of(self, vm):
+        return self.get("vm", vm).get("status", {}).get("host", "")
+
+    def condition(self, kind, name, cond):
+        return next((c for c in self.get(kind, name).get("status", {}).get("conditions", []) if c["type"] == cond), {})
+
+    def wait(self, what, fn, seconds=120, every=0.5):
+        end = time.monotonic() + seconds
+        while True:
+            v = fn()
+            if v:
+                return v
+            if time.monotonic() > end:
+                raise Failed("waited %d s for: %s" % (seconds, what))
+            time.sleep(every)
+
+    def wait_hosts(self, seconds=240, hosts=None):
+        for n in hosts or self.rig.hosts():
+            self.wait("node%d Ready" % n, lambda n=n: self.condition("host", "node%d" % n, "Ready").get("status") == "True", seconds)
+
+    def wait_running(self, *vms, seconds=300):
+        for vm in vms:
+            self.wait("%s Running" % vm, lambda vm=vm: self.phase(vm) == "Running", seconds)
+
+    def picture(self):
+        out = ""
+        for args in (["status"], ["get", "hosts,vm,locks,fencings", "-o", "wide"]):
+            try:
+                p = self.picket(*args, check_rc=False, timeout=30)
+                out += p.stdout + p.stderr
+            except (OSError, subprocess.TimeoutExpired) as e:
+                out += "%s\n" % e
+        return out
+
+    # --- what guests wrote ---
+
+    def luns(self):
+        return sorted(glob.glob(self.rig.path("lun*.img")))
+
+    def beats(self):
+        return disk.scan(self.luns())[0]
+
+    def wait_beat(self, vm, after_ms, seconds=180, not_instance=None):
+        """Until the guest wrote something later than that; (wall ms, instance, sequence)."""
+        def fresh():
+            b = disk.last_beat(self.beats(), vm)
+            return b if b and b[0] > after_ms and b[1] != not_instance else None
+        return self.wait("heartbeat of %s on its disk" % vm, fresh, seconds)
+
+    def check_disks(self):
+        guests, doubled = disk.scan(self.luns())
+        wrong = disk.judge(guests, doubled)
+        check(not wrong, "a guest ran twice:\n" + "\n".join(wrong))
+        records = sum(len(r) for insts in guests.values() for r in insts.values())
+        self.time.mark("disks: %d records of %d instances of %d guests, nothing ran twice" % (
+            records, sum(len(i) for i in guests.values()), len(guests)))
+        return guests
+
+
+def node(n):
+    return n if isinstance(n, int) else int(n[-1])
+
+
+def objects(hosts, luns=1, fencing="pdu", guests=(), memory="96Mi", extra_cluster=""):
+    """The book's cluster with the lab's addresses and small guests: YAML."""
+    docs = ["""apiVersion: picket/v1
+kind: Cluster
+metadata: {name: cluster}
+spec:
+  lab: true
+  onQuorumLoss: Stop
+  timing: {heartbeat: %s, hostTimeout: %s}
+  capacity: {tolerateHostFailures: 1, onOvercommit: Warn, dom0Memory: 576Mi}
+  fencing: {action: Off, startupGrace: 1s, maxPerWindow: 10, window: 10m, minHealthy: 0}
+%s""" % (TIMING["heartbeat"], TIMING["hostTimeout"], extra_cluster),
+            """apiVersion: picket/v1
+kind: Secret
+metadata: {name: pdu}
+stringData: {community: lab-write}""",
+            """apiVersion: picket/v1
+kind: Secret
+metadata: {name: bmc}
+stringData: {password: secret}""",
+            """apiVersion: picket/v1
+kind: FenceDevice
+metadata: {name: rack-pdu}
+spec: {type: ApcSnmp, address: 10.77.0.2, communityRef: {secret: pdu, key: community}, outlets: Auto, timeout: 30s}""",
+            """apiVersion: picket/v1
+kind: FenceDevice
+metadata: {name: watchdog}
+spec: {type: Watchdog}"""]
+    for n in range(1, hosts + 1):
+        docs.append("""apiVersion: picket/v1
+kind: FenceDevice
+metadata: {name: node%d-bmc}
+spec: {type: Ipmi, address: 10.77.0.2%d, username: admin, passwordRef: {secret: bmc, key: password}, cipher: 3, timeout: 30s}""" % (n, n))
+        level = {"pdu": "rack-pdu", "ipmi": "node%d-bmc" % n, "watchdog": "watchdog"}[fencing]
+        docs.append("""apiVersion: picket/v1
+kind: Host
+metadata: {name: node%d}
+spec:
+  addresses: [10.77.0.1%d]
+  fencing: [{devices: [%s]}]""" % (n, n, level))
+    return "\n---\n".join(docs + list(guests)) + "\n"
