@@ -129,10 +129,11 @@ class Engine:
         if "cold" in w[1:]:
             return
         self.wait_for(step, ["all", "hosts", "ready"], 120)
+        up = self.b.now()
         self.wait_for(step, ["all", "vms", "run"], 180)
         self.wait_for(step, ["settled"], 60)
         grace = 2 * lang.seconds(self.setup.host_timeout) + 2  # startupGrace, in which nobody is fenced
-        self.wait(max(0, grace - self.b.now()))
+        self.wait(max(0, up + grace - self.b.now()))
         for name, _ in self.setup.vms:
             self.born[name] = self.token(name)
 
@@ -244,8 +245,9 @@ class Engine:
 
     def settled(self):
         """Watchdog terms are confirmed and devices probed: the state that a cluster is in after its first minute."""
+        used = {on for name, _ in self.setup.vms for on in self.b.guest_on(name)}
         return all(lookup(h, "status.conditions[FencingReady].status") == "True" for h in self.items("hosts")
-                   if self.setup.proves(h["metadata"]["name"]))
+                   if h["metadata"]["name"] in used and self.setup.proves(h["metadata"]["name"]))
 
     def newest_fencing(self, host):
         found = [f for f in self.items("fencings") if lookup(f, "spec.host") == host or lookup(f, "status.host") == host]

@@ -72,12 +72,11 @@ class Setup:
     def device(self, word, host):
         """The FenceDevice that a word of `fencing` means for a host: (name, object)."""
         if word == "pdu":
-            return "pdu", obj("FenceDevice", "pdu", {"type": "ApcSnmp", "address": "192.168.1.245", "outlets": "Auto",
+            return "pdu", obj("FenceDevice", "pdu", {"type": "ApcSnmp", "address": "192.168.9.1", "outlets": "Auto",
                                                      "communityRef": {"secret": "fence", "key": "password"}})
         if word == "bmc":
             n = host + "-bmc"
-            return n, obj("FenceDevice", n, {"type": "Ipmi", "address": "192.168.0.%d" % (100 + int(host[4:])), "username": "root",
-                                             "passwordRef": {"secret": "fence", "key": "password"}})
+            return n, obj("FenceDevice", n, {"type": "Agent", "agent": "fence_ipmilan", "address": "192.168.9.%d" % (9 + int(host[4:]))})
         types = {"watchdog": "Watchdog", "manual": "Manual", "null": "Null"}
         return word, obj("FenceDevice", word, {"type": types[word]})
 
@@ -92,13 +91,13 @@ class Setup:
                 named = [self.device(word, name) for word in level]
                 devices.update(named)
                 plan.append({"devices": [n for n, _ in named]})
-            spec = {"addresses": ["192.168.1.%d" % (100 + i), "10.0.0.%d" % (10 + i)],
-                    "migrationAddress": "192.168.1.%d" % (100 + i), "fencing": plan}
+            spec = {"addresses": ["10.0.0.%d" % i, "10.1.0.%d" % i],
+                    "migrationAddress": "10.0.0.%d" % i, "fencing": plan}
             hosts.append(merge(obj("Host", name, spec), copy.deepcopy(self.per_host.get(name, {}))))
         out += list(devices.values()) + hosts
         out.append(obj("VolumeGroup", "vg0", {"luns": ["lun0"], "initialise": True}))
         out.append(obj("LUN", "lun0", {"target": "san", "lun": 0}))
-        out.append(obj("ISCSITarget", "san", {"iqn": "iqn.2026-01.test:san", "portals": ["10.0.0.1:3260", "10.0.1.1:3260"]}))
+        out.append(obj("ISCSITarget", "san", {"iqn": "iqn.2026-01.test:san", "portals": ["10.9.0.1:3260", "10.9.1.1:3260"]}))
         out += [merge(obj(kind, name), copy.deepcopy(tree)) for kind, name, tree in self.objects]
         return out + [self.vm_object(n, t) for n, t in self.vms]
 

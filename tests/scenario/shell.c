@@ -129,8 +129,11 @@ static json_t *op_request(struct shell *sh, const json_t *a)
 
     if (sim_request_as(sh->sim, arg_text(sh, a, 1), arg_text(sh, a, 2), arg_text(sh, a, 3),
                        json_is_null(body) ? NULL : body, arg_num(a, 5), &ret, &err) != 0) {
-        return json_pack("{s:i, s:s}", "code", err.code == ERR_NOT_FOUND ? 404 : 409, "text",
-                         err.msg);
+        bool unsure = err.code == ERR_UNREACHABLE || err.code == ERR_TIMEOUT ||
+                      err.code == ERR_UNKNOWN_OUTCOME;
+
+        return json_pack("{s:i, s:s, s:b}", "code", err.code == ERR_NOT_FOUND ? 404 : 409, "text",
+                         err.msg, "unsure", unsure);
     }
     return json_pack("{s:i, s:o}", "code", 200, "body", ret == NULL ? json_null() : ret);
 }
@@ -506,7 +509,7 @@ static void answer(struct shell *sh, const char *line)
         json_decref(value);
     } else {
         reply = json_pack("{s:I, s:o, s:o}", "now",
-                          (json_int_t)(sh->sim == NULL ? 0 : sim_now(sh->sim)), "log", sh->lines,
+                          (json_int_t)(sh->sim == NULL ? 0 : sim_time(sh->sim)), "log", sh->lines,
                           "value", value == NULL ? json_null() : value);
         sh->lines = json_array();
     }
