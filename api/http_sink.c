@@ -59,7 +59,7 @@ struct http_req *http_req_make(const struct http_sink *sink, void *ctx, const ch
     }
     m->method = arena_strdup(&m->arena, method);
     m->target = arena_strdup(&m->arena, target);
-    m->headers.items = ARENA_ARRAY(&m->arena, struct http_header, n_headers + 1);
+    m->headers.items = mem_alloc((n_headers + 1) * sizeof(*m->headers.items));
     m->headers.count = n_headers;
     for (size_t i = 0; i < n_headers; i++) {
         m->headers.items[i].name = arena_strdup(&m->arena, headers[i].name);
