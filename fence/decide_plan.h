@@ -22,6 +22,9 @@
 #include "base/buf.h"
 #include "fence/dev.h"
 
+/* How the reason of a fencing begins that `picket fence test --cycle` asked for. */
+#define FENCE_WIRING_TEST "wiring test"
+
 enum decide_state { /* of the newest incarnation of a host; NONE: it never registered */
                     DECIDE_INC_NONE = 0,
                     DECIDE_INC_LIVE = 1, /* values as in the store */

@@ -9,6 +9,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picket/cli.h"
+#include "cmd/picket/fence.h"
 
 static int one_host(struct cli *c, int argc, char **argv, const char **ret)
 {
@@ -180,6 +181,9 @@ int verb_fence(struct cli *c, int argc, char **argv)
     const char *name = NULL;
     int o, rc;
 
+    if (argc > 1 && str_eq(argv[1], "test")) {
+        return fence_test(c, argc - 1, argv + 1);
+    }
     while ((o = cli_getopt(c, argc, argv, "r:y", options)) != -1) {
         switch (o) {
         case 'r':

@@ -121,14 +121,26 @@ static const struct cli_verb verbs[] = {
       "off the wrong one and give the host's certificate to the right one only; then "
       "this.\n" COMMON,
       verb_clear_conflict },
-    { "fence", "Hosts", "cut the power of a host, and prove it", "HOST --reason TEXT",
+    { "fence", "Hosts", "cut the power of a host, and prove it",
+      "HOST --reason TEXT\ntest HOST [--cycle]",
+      "test: every picketd asks every fence device of the host; nothing is switched. Says who "
+      "could\n"
+      "fence it, and ends with exit code 4 when nobody can.\n"
+      "\n"
       "  --reason TEXT         kept for the record\n"
       "  --yes                 do not ask\n"
       "  --wait                until it is proved off\n"
-      "  --timeout T           longest wait (2m)\n"
+      "  --timeout T           longest wait (2m; of --cycle 10m for each step)\n"
+      "test:\n"
+      "  --cycle               switch the (empty) host off and on again: that its next boot "
+      "follows\n"
+      "                        proves that the outlets are its own, and is recorded\n"
+      "  -o json\n"
       "\n"
       "Examples:\n"
-      "  picket fence node2 --reason \"smoke\" --wait\n" COMMON,
+      "  picket fence node2 --reason \"smoke\" --wait\n"
+      "  picket fence test node2\n"
+      "  picket drain node2 && picket fence test --cycle node2 --yes\n" COMMON,
       verb_fence },
     { "confirm-off", "Hosts", "give your word that a host is off", "HOST --incarnation N",
       "For hosts that no device can prove off. Releases all locks of exactly that incarnation.\n"

@@ -177,5 +177,6 @@ void ctl_fence_pass(struct pass *p)
         carry_out(p, &plan.items[i]);
     }
     pass_recheck(p, plan.recheck_at_ms);
+    fence_record_tests(fa);
     ctl_host_pass(p, &plan);
 }

@@ -339,7 +339,8 @@ static bool old_visit(void *ctx, const struct kv *v)
                                    .level = f.level,
                                    .opened_ms = mono(fa->p, f.opened_wall_ms),
                                    .controller = str_eq(f.by, "controller"),
-                                   .succeeded = f.state == FENCING_SUCCEEDED };
+                                   .succeeded = f.state == FENCING_SUCCEEDED,
+                                   .wiring_test = str_starts(f.reason, FENCE_WIRING_TEST) };
         fa->n_old++;
     }
     return fa->n_old < FENCE_HISTORY_MAX;

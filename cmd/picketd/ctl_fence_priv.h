@@ -15,6 +15,7 @@ struct old_fencing {
     uint32_t level;
     bool controller; /* opened by it, not by a person */
     bool succeeded;
+    bool wiring_test; /* picket fence test --cycle */
 };
 
 struct fence_facts {
@@ -28,6 +29,10 @@ struct fence_facts {
 /* ctl_fence_facts.c: the facts of fence/decide_plan.h, from the world, leases and probes. */
 void fence_facts_make(struct fence_facts *fa, struct pass *p);
 struct ctl_host_memory *fence_host_memory(struct pass *p, const char *host);
+
+/* ctl_fence_status.c */
+/* Wiring tests that ended with a new boot are recorded in their devices' status. */
+void fence_record_tests(const struct fence_facts *fa);
 
 /* ctl_fence_scsi.c: locks of the fenced incarnation that a level of ScsiReservation devices covers,
  * CMD_MAX_LOCKS at most (the rest comes with the next proof); `refs` may be NULL. */

@@ -9,7 +9,6 @@
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
-#include "cmd/picketd/probe.h"
 #include "cmd/picketd/view.h"
 
 /* --- hosts -------------------------------------------------------------------------------------
@@ -22,7 +21,7 @@ static void set_int(json_t *obj, const char *path, uint64_t v)
 
 static void host_lease(const struct s_inc *inc, json_t *next)
 {
-    set_int(next, "status.lease.leaseMs", inc->offered.lease_ms);
+    set_int(next, "status.lease.leaseMs", inc->loosest.lease_ms); /* that may be in force */
     jset(next, "status.lease.onQuorumLoss",
          json_string(quorum_loss_name(inc->offered.on_quorum_loss)));
     jset(next, "status.lease.watchdog", json_string(wd_name(inc->offered.wd)));
@@ -79,6 +78,7 @@ static void host_update(struct pass *p, const struct ctl_obj *o, const struct de
     (void)cond_set(next, "Ready", d->ready, d->reason, d->message, p->wall_ms);
     (void)cond_set(next, "FencingReady", d->fencing_ready, d->fencing_reason, d->fencing_message,
                    p->wall_ms);
+    fence_host_status(p, o, next);
     pass_update(p, o, next);
 }
 
@@ -229,30 +229,6 @@ static bool has_own_writer(const struct kind *k)
            str_eq(k->name, "Secret") || str_eq(k->name, "FenceDevice");
 }
 
-/* FenceDevices: what the probes of all picketds say. */
-static void device_condition(struct pass *p, const struct ctl_obj *o, json_t *next)
-{
-    struct probe_result probe;
-
-    if (str_eq(jget_str(o->json, "spec.type", ""), "Manual")) {
-        (void)cond_set(next, "Ready", "True", "Manual",
-                       "waits for `picket confirm-off` when needed", p->wall_ms);
-    } else if (!prober_summary(p->c->node->prober, o->name, &probe)) {
-        if (cond_get(next, "Ready") == NULL) {
-            (void)cond_set(next, "Ready", "Unknown", "NotProbed",
-                           "not probed yet: it is in no host's fencing levels, or was just made",
-                           p->wall_ms);
-        }
-    } else if (probe.outcome == (int)FENCE_SUCCEEDED) {
-        (void)cond_set(next, "Ready", "True",
-                       probe.detail[0] == 0 ? "ProbeSucceeded" : "NotFromEverywhere", probe.detail,
-                       p->wall_ms);
-    } else {
-        (void)cond_set(next, "Ready", probe.outcome == (int)FENCE_FAILED ? "False" : "Unknown",
-                       "ProbeFailed", probe.detail, p->wall_ms);
-    }
-}
-
 /* Devices depend on probes, of which nothing in the store tells. */
 void ctl_device_pass(struct pass *p)
 {
@@ -264,7 +240,7 @@ void ctl_device_pass(struct pass *p)
         const char *missing = pass_missing_refs(p, o);
 
         if (*missing == 0) {
-            device_condition(p, o, next);
+            fence_device_status(p, o, next);
         } else {
             ref_condition(p, o, missing, next);
         }

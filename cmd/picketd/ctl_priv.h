@@ -127,6 +127,9 @@ void ctl_fence_pass(struct pass *p);
 void ctl_terms_pass(struct pass *p);
 void ctl_host_pass(struct pass *p, const struct decide_plan *d);
 void ctl_device_pass(struct pass *p);
+/* What fencing adds to the status of a FenceDevice and of a Host (ctl_fence_status.c). */
+void fence_device_status(struct pass *p, const struct ctl_obj *o, json_t *next);
+void fence_host_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 void ctl_place_pass(struct pass *p); /* if its input changed */
 void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);

@@ -32,6 +32,8 @@ struct job {
     char device[256];
     bool failed; /* it is known that nothing was switched */
     struct fence_exec *exec;
+    fence_exec_cb *on_done; /* of switching on: who asked, or NULL */
+    void *ctx;
 };
 
 /* --- attempts ----------------------------------------------------------------------------------
@@ -251,10 +253,14 @@ static void on_done(void *ctx, const struct fence_answer *ans)
 
     lg_info("exec", "host=%s device=%s power_on=%s detail=\"%s\"", j->host, j->device,
             fence_outcome_name(ans->result), ans->detail);
+    if (j->on_done != NULL) {
+        j->on_done(j->ctx, ans);
+    }
     free(j);
 }
 
-void executor_power_on(struct executor *x, const char *host, const char *device)
+void executor_on(struct executor *x, const char *host, const char *device, fence_exec_cb *cb,
+                 void *ctx)
 {
     struct job *j = OBJ_NEW(struct job);
     struct fence_answer ans = { 0 };
@@ -268,6 +274,8 @@ void executor_power_on(struct executor *x, const char *host, const char *device)
     ask.timeout_ms = t.device_timeout_ms;
     ask.deadline_ms = clock_now_ms() + t.device_timeout_ms;
     j->x = x;
+    j->on_done = cb;
+    j->ctx = ctx;
     (void)str_copy(j->host, sizeof(j->host), host);
     (void)str_copy(j->device, sizeof(j->device), device);
     rc = device_op(x->node, &ask, &op, &err);
@@ -280,6 +288,11 @@ void executor_power_on(struct executor *x, const char *host, const char *device)
         fence_answer_set(&ans, FENCE_FAILED, "%.200s", err.msg);
         on_done(j, &ans);
     }
+}
+
+void executor_power_on(struct executor *x, const char *host, const char *device)
+{
+    executor_on(x, host, device, NULL, NULL);
 }
 
 struct executor *executor_new(struct node *n)

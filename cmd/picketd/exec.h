@@ -7,10 +7,14 @@
  */
 
 #include "cmd/picketd/node.h"
+#include "fence/exec_uv.h"
 
 struct executor *executor_new(struct node *n);
 
 /* Switch a host on again by one device; best effort, the outcome is logged. */
 void executor_power_on(struct executor *x, const char *host, const char *device);
+/* The same, and the outcome is told.  The callback comes once, perhaps before this returns. */
+void executor_on(struct executor *x, const char *host, const char *device, fence_exec_cb *cb,
+                 void *ctx);
 
 #endif

@@ -230,9 +230,11 @@ static void renewal_ack(struct renewal *r)
     if (err.code != 0) {
         rep_reply(t->node->rep, r->call_id, &err, NULL, 0);
     } else {
-        json_t *j = json_pack("{s:I, s:o, s:I, s:I}", "leaseMs", (json_int_t)inc.offered.lease_ms,
-                              "terms", terms_to_json(&inc.offered), "term", (json_int_t)t->term,
-                              "revision", (json_int_t)store_rev(t->node->store));
+        json_t *j =
+            json_pack("{s:I, s:o, s:I, s:I, s:b}", "leaseMs", (json_int_t)inc.offered.lease_ms,
+                      "terms", terms_to_json(&inc.offered), "term", (json_int_t)t->term, "revision",
+                      (json_int_t)store_rev(t->node->store), "guardedConfirmed",
+                      inc.loosest.guarded && !inc.ever_unguarded);
         char *text = json_dumps(j, JSON_COMPACT);
 
         rep_reply(t->node->rep, r->call_id, NULL, text, strlen(text));
@@ -277,6 +279,20 @@ static void link_seen(struct lease_info *l, const json_t *body, uint64_t now)
     }
 }
 
+/* Lateness as the leader sees it: whatever the reason, it is this that leases run out of. */
+static void late_seen(const struct lease_table *t, struct lease_info *l, uint64_t now)
+{
+    uint64_t gap = l->last_ms == 0 ? 0 : now - l->last_ms;
+    uint64_t late = gap > t->timing.heartbeat_ms ? gap - t->timing.heartbeat_ms : 0;
+
+    if (l->late_since_ms == 0 || now - l->late_since_ms >= LEASE_LATE_MS) {
+        l->late_ms[1] = l->late_since_ms == 0 ? 0 : l->late_ms[0];
+        l->late_ms[0] = 0;
+        l->late_since_ms = now;
+    }
+    l->late_ms[0] = late > l->late_ms[0] ? late : l->late_ms[0];
+}
+
 /* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this.
  */
 static void renewal_receive(struct lease_table *t, struct renewal *r, const json_t *body,
@@ -290,6 +306,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
     if (l->incarnation != r->incarnation) {
         *l = (struct lease_info){ .incarnation = r->incarnation };
     }
+    late_seen(t, l, now);
     l->last_ms = now;
     link_seen(l, body, now);
     l->newer_boot_ms = 0; /* the boot that was thought to be over still talks to us */

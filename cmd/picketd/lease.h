@@ -12,6 +12,8 @@
 #include "cmd/picketd/node.h"
 #include "fence/timing.h"
 
+#define LEASE_LATE_MS 300000U
+
 struct lease_info {
     uint64_t incarnation;
     uint64_t until_ms;      /* clock_now_ms; 0: no lease under this leader */
@@ -22,6 +24,10 @@ struct lease_info {
     /* Newest renewal that came to another host over link i + 1 of that host; 0: none.  The agent
      * goes round all addresses. */
     uint64_t link_ms[LINKS_MAX];
+    /* The longest time by which renewals came later than a heartbeat after the one before: in this
+     * and in the last LEASE_LATE_MS. */
+    uint64_t late_ms[2];
+    uint64_t late_since_ms;
     bool lost_proposed;
     struct terms terms; /* as stated by the agent at the last renewal */
     bool has_terms;

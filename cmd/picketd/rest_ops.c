@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/table.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
@@ -12,6 +13,7 @@
 #include "cmd/picketd/auth.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/ctl.h"
+#include "cmd/picketd/fence_test.h"
 #include "cmd/picketd/lease.h"
 #include "cmd/picketd/links.h"
 #include "cmd/picketd/object.h"
@@ -247,7 +249,12 @@ static void lease_done(struct rep_req *req, const struct err *err, const uint8_t
 {
     struct lease_call *c = CONTAINER_OF(req, struct lease_call, req);
 
-    if (err != NULL) {
+    if (err != NULL && err->code == ERR_REFUSED && str_starts(err->msg, "LeaseLost")) {
+        json_t *status = status_from_err(err, "hosts", c->r->name, NULL);
+
+        (void)json_object_set_new(status, "reason", json_string("LeaseLost"));
+        rest_json(c->r, err_http(err->code), status);
+    } else if (err != NULL) {
         rest_err(c->r, err);
     } else {
         http_respond(c->r->req, 200, "application/json", data, len, NULL, 0);
@@ -474,6 +481,8 @@ static const struct host_op {
     { "fence", "POST", false, true, fence_go },
     { "confirm-off", "POST", false, false, confirm_go },
     { "clear-conflict", "POST", false, false, conflict_go },
+    { "fence-test", "POST", false, true, fence_test_go },
+    { "power-on", "POST", false, true, fence_power_on_go },
 };
 
 void rest_host_op(struct rest *r)
