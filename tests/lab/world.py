@@ -92,14 +92,12 @@ class Timeline:
 class World:
     """Use as a context manager: takes the lab down at the end; with LAB_KEEP=1 it stays after a failure."""
 
-    def __init__(self, hosts=2, name=None, driver=None, witness=True, **settings):
+    def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", **settings):
         self.rig = labrig.Rig(name or os.environ.get("LAB", "test"))
-        self.hosts, self.settings = hosts, settings
-        self.driver = driver or os.environ.get("LAB_DRIVER", "xen")
-        self.with_witness = witness
+        self.hosts, self.fencing, self.guests, self.settings = hosts, fencing, guests, settings
+        self.driver = driver
         self.witness = None
         self.time = Timeline(self)
-        self.ok = False
 
     def __enter__(self):
         self.rig.down()
@@ -189,6 +187,26 @@ watchdog-socket = /run/picket/watchdog.sock
                            "dev-dir = /data/dev\n" if self.driver == "dev" else ""))
         self.time.mark("node%d enrolled" % n)
 
+    def ready(self):
+        """From booted hosts to guests that run."""
+        self.found()
+        self.make_group()
+        self.apply(objects(self.hosts, self.fencing, self.guests))
+        self.time.watch()
+        self.wait_hosts()
+        self.wait_running(*self.names())
+        for vm in self.names():
+            self.wait_beat(vm, 0)
+            self.time.mark("%s writes to its disk" % vm)
+
+    def names(self):
+        return [name for name, _ in self.guests]
+
+    def make_group(self):
+        self.rig.sh(1, """
+            set -- /dev/disk/by-id/dm-uuid-mpath-*
+            vgs vg0 >/dev/null 2>&1 || { pvcreate -qy $1 && vgcreate -q vg0 $1; }""")
+
     def apply(self, text, **kw):
         return self.picket("apply", "-f", "-", stdin=text, **kw)
 
@@ -239,6 +257,32 @@ watchdog-socket = /run/picket/watchdog.sock
                 out += "%s\n" % e
         return out
 
+    # --- parts that scenarios share ---
+
+    def take_over(self, vms, old, before, at, proof="Off", seconds=420):
+        """The guests of a dead host run elsewhere, proved from their disks; the fencing has that proof."""
+        for vm in vms:
+            self.wait("%s runs elsewhere" % vm,
+                      lambda vm=vm: self.phase(vm) == "Running" and self.host_of(vm) not in ("", old), seconds)
+        for vm in vms:
+            wall, inst, _ = self.wait_beat(vm, at * 1000)
+            check(inst not in before[vm], "%s: instance %s goes on writing after its host died" % (vm, inst))
+            self.time.mark("%s writes to its disk again, %.1f s after the end" % (vm, wall / 1000.0 - at))
+        done = [f for f in self.items("fencings") if f["spec"]["host"] == old and f["status"].get("closed")]
+        newest = max(done, key=lambda f: f["status"]["closed"], default={"status": {}})
+        check(newest["status"].get("proof") == proof, "the fencing of %s: %s" % (old, newest["status"]))
+
+    def back(self, name, seconds=400):
+        """A fenced host is switched on again and is Ready under a new incarnation."""
+        n = node(name)
+        inc = self.get("host", name)["status"]["incarnation"]
+        count = self.rig.ready_count(n)
+        self.rig.power("on", name)
+        self.rig.wait_ready(n, count)
+        self.time.mark("%s booted again" % name)
+        self.wait("%s Ready with a new incarnation" % name, lambda: self.get("host", name)["status"]["incarnation"] > inc, seconds)
+        self.wait_hosts(seconds, [n])
+
     # --- what guests wrote ---
 
     def luns(self):
@@ -268,44 +312,100 @@ def node(n):
     return n if isinstance(n, int) else int(n[-1])
 
 
-def objects(hosts, luns=1, fencing="pdu", guests=(), memory="96Mi", extra_cluster=""):
-    """The book's cluster with the lab's addresses and small guests: YAML."""
-    docs = ["""apiVersion: picket/v1
+def guest(number, name, virt, memory):
+    return ["""apiVersion: picket/v1
+kind: Volume
+metadata: {name: %s}
+spec: {volumeGroup: vg0, size: 16Mi, access: Exclusive}""" % name,
+            """apiVersion: picket/v1
+kind: VirtualMachine
+metadata: {name: %s}
+spec:
+  virt: %s
+  memory: %s
+  boot:
+    kernel: /guest/domu-vmlinux
+    ramdisk: /guest/domu-initrd.gz
+    args: console=hvc0 quiet lab.name=%s lab.ip=10.77.0.%d/24
+  disks: [{name: root, volume: %s, target: xvda}]
+  nics: [{bridge: br0}]""" % (name, virt, memory, name, 100 + number, name)]
+
+
+def host(n, fencing):
+    level = {"pdu": "rack-pdu", "ipmi": "node%d-bmc" % n, "watchdog": "watchdog"}[fencing]
+    return ["""apiVersion: picket/v1
+kind: FenceDevice
+metadata: {name: node%d-bmc}
+spec: {type: Ipmi, address: 10.77.0.2%d, username: admin, passwordRef: {secret: bmc, key: password}, cipher: 3}""" % (n, n),
+            """apiVersion: picket/v1
+kind: Host
+metadata: {name: node%d}
+spec:
+  addresses: [10.77.0.1%d]
+  fencing: [{devices: [%s]}]""" % (n, n, level)]
+
+
+FIXED = """apiVersion: picket/v1
 kind: Cluster
 metadata: {name: cluster}
 spec:
   lab: true
   onQuorumLoss: Stop
-  timing: {heartbeat: %s, hostTimeout: %s}
+  timing: {heartbeat: %(heartbeat)s, hostTimeout: %(hostTimeout)s}
   capacity: {tolerateHostFailures: 1, onOvercommit: Warn, dom0Memory: 576Mi}
-  fencing: {action: Off, startupGrace: 1s, maxPerWindow: 10, window: 10m, minHealthy: 0}
-%s""" % (TIMING["heartbeat"], TIMING["hostTimeout"], extra_cluster),
-            """apiVersion: picket/v1
+  fencing: {action: Off, startupGrace: 1s, maxPerWindow: 10, maxPerHost: 10, window: 10m, minHealthy: 0}
+---
+apiVersion: picket/v1
 kind: Secret
 metadata: {name: pdu}
-stringData: {community: lab-write}""",
-            """apiVersion: picket/v1
+stringData: {community: lab-write}
+---
+apiVersion: picket/v1
 kind: Secret
 metadata: {name: bmc}
-stringData: {password: secret}""",
-            """apiVersion: picket/v1
+stringData: {password: secret}
+---
+apiVersion: picket/v1
 kind: FenceDevice
 metadata: {name: rack-pdu}
-spec: {type: ApcSnmp, address: 10.77.0.2, communityRef: {secret: pdu, key: community}, outlets: Auto, timeout: 30s}""",
-            """apiVersion: picket/v1
+spec: {type: ApcSnmp, address: 10.77.0.2, communityRef: {secret: pdu, key: community}, outlets: Auto}
+---
+apiVersion: picket/v1
 kind: FenceDevice
 metadata: {name: watchdog}
-spec: {type: Watchdog}"""]
+spec: {type: Watchdog}
+---
+apiVersion: picket/v1
+kind: ISCSITarget
+metadata: {name: san}
+spec: {iqn: "iqn.2026-01.lab:store", portals: ["10.77.1.1:3260", "10.77.2.1:3260"]}
+---
+apiVersion: picket/v1
+kind: LUN
+metadata: {name: lun1}
+spec: {target: san, lun: 1}
+---
+apiVersion: picket/v1
+kind: VolumeGroup
+metadata: {name: vg0}
+spec: {luns: [lun1]}
+---
+apiVersion: picket/v1
+kind: Bridge
+metadata: {name: br0}
+spec: {ports: [bond0], stp: false, forwardDelay: 0s}
+---
+apiVersion: picket/v1
+kind: Bond
+metadata: {name: bond0}
+spec: {members: [lan0, lan1], mode: ActiveBackup, miimon: 100ms}"""
+
+
+def objects(hosts, fencing, guests, memory="96Mi"):
+    """The book's cluster with the lab's addresses and small guests: YAML."""
+    docs = [FIXED % TIMING]
     for n in range(1, hosts + 1):
-        docs.append("""apiVersion: picket/v1
-kind: FenceDevice
-metadata: {name: node%d-bmc}
-spec: {type: Ipmi, address: 10.77.0.2%d, username: admin, passwordRef: {secret: bmc, key: password}, cipher: 3, timeout: 30s}""" % (n, n))
-        level = {"pdu": "rack-pdu", "ipmi": "node%d-bmc" % n, "watchdog": "watchdog"}[fencing]
-        docs.append("""apiVersion: picket/v1
-kind: Host
-metadata: {name: node%d}
-spec:
-  addresses: [10.77.0.1%d]
-  fencing: [{devices: [%s]}]""" % (n, n, level))
-    return "\n---\n".join(docs + list(guests)) + "\n"
+        docs += host(n, fencing)
+    for i, (name, virt) in enumerate(guests):
+        docs += guest(i + 1, name, virt, memory)
+    return "\n---\n".join(docs) + "\n"
