@@ -28,13 +28,14 @@ struct node_op {
     struct rep_req req; /* first: comes back from rep */
     struct node *node;
     struct buf cmd;
+    TAILQ_ENTRY(node_op) entry; /* while it waits for room in the session's window */
     node_cb *cb;
     void *data;
     uint64_t deadline_ms;
-    uint64_t seq; /* 0: without a session */
-    uv_timer_t timer;
+    uint64_t seq;     /* 0: without a session */
+    uv_timer_t timer; /* `timed`: repeats, or brings an early refusal */
     struct err last;
-    bool done;
+    bool timed, done;
 };
 
 bool node_leads(const struct node *n)
@@ -45,20 +46,42 @@ bool node_leads(const struct node *n)
 /* --- commands ----------------------------------------------------------------------------------
  */
 
-static void op_free(uv_handle_t *h)
+static void op_free(struct node_op *op)
 {
-    struct node_op *op = h->data;
-
     buf_done(&op->cmd);
     free(op);
 }
+
+static void op_timer_closed(uv_handle_t *h)
+{
+    op_free(h->data);
+}
+
+static void op_after(struct node_op *op, uint64_t ms, uv_timer_cb cb)
+{
+    if (!op->timed) {
+        op->timed = true;
+        op->timer.data = op;
+        CHECK(uv_timer_init(op->node->loop, &op->timer) == 0);
+    }
+    CHECK(uv_timer_start(&op->timer, cb, ms, 0) == 0);
+}
+
+static void window_leave(struct node *n, uint64_t seq);
 
 static void op_finish(struct node_op *op, const struct err *err, const struct cmd_answer *ans)
 {
     CHECK(!op->done);
     op->done = true;
     op->cb(op->data, err, ans);
-    uv_close((uv_handle_t *)&op->timer, op_free);
+    if (op->seq != 0) {
+        window_leave(op->node, op->seq);
+    }
+    if (op->timed) {
+        uv_close((uv_handle_t *)&op->timer, op_timer_closed);
+    } else {
+        op_free(op);
+    }
 }
 
 static void op_send(struct node_op *op);
@@ -84,7 +107,7 @@ static void op_fail(struct node_op *op, const struct err *err)
         op->last = *err;
     }
     if (op_may_retry(op, err)) {
-        CHECK(uv_timer_start(&op->timer, op_retry, RETRY_MS, 0) == 0);
+        op_after(op, RETRY_MS, op_retry);
         return;
     }
     op_finish(op, &op->last, NULL);
@@ -129,34 +152,90 @@ static void op_reject(uv_timer_t *t)
     op_finish(op, &op->last, NULL);
 }
 
+/* --- the window of the session -----------------------------------------------------------------
+ *
+ * The store keeps the answers of a session's commands from the lowest unanswered one (ack) on, and
+ * takes none that is too far ahead of it.  What does not fit waits here. */
+
+static void window_number(struct node *n, struct cmd *cmd, struct node_op *op)
+{
+    op->seq = ++n->next_seq;
+    cmd->session = n->session;
+    cmd->seq = op->seq;
+    cmd->ack = n->seq_low;
+}
+
+static bool window_has_room(const struct node *n)
+{
+    return n->next_seq + 1 - n->seq_low < NODE_WINDOW;
+}
+
+/* Encoded when it came, without its number: give it one. */
+static void window_enter(struct node_op *op)
+{
+    struct arena a = { 0 };
+    struct cmd cmd;
+
+    CHECK(cmd_decode(op->cmd.data, op->cmd.len, &a, &cmd, &op->last) == 0);
+    window_number(op->node, &cmd, op);
+    buf_clear(&op->cmd);
+    CHECK(cmd_encode(&cmd, &op->cmd, &op->last) == 0);
+    arena_done(&a);
+    op_send(op);
+}
+
+static void window_leave(struct node *n, uint64_t seq)
+{
+    struct node_op *op;
+
+    n->seq_over[seq % NODE_WINDOW] = true;
+    while (n->seq_low <= n->next_seq && n->seq_over[n->seq_low % NODE_WINDOW]) {
+        n->seq_over[n->seq_low++ % NODE_WINDOW] = false;
+    }
+    while (window_has_room(n) && (op = TAILQ_FIRST(&n->waiting)) != NULL) {
+        TAILQ_REMOVE(&n->waiting, op, entry);
+        n->waiting_bytes -= op->cmd.len;
+        window_enter(op);
+    }
+}
+
+static int window_wait(struct node *n, struct node_op *op, struct err *err)
+{
+    if (n->waiting_bytes + op->cmd.len > NODE_WAITING_MAX) {
+        return err_set(err, ERR_LIMIT, "%s has %u MiB of commands waiting already", n->opts.name,
+                       NODE_WAITING_MAX >> 20);
+    }
+    TAILQ_INSERT_TAIL(&n->waiting, op, entry);
+    n->waiting_bytes += op->cmd.len;
+    return 0;
+}
+
 void node_submit(struct node *n, struct cmd *cmd, bool once, node_cb *cb, void *data)
 {
     struct node_op *op = OBJ_NEW(struct node_op);
+    bool wait = once && (!window_has_room(n) || !TAILQ_EMPTY(&n->waiting));
 
     op->node = n;
     op->cb = cb;
     op->data = data;
     op->deadline_ms = clock_now_ms() + NODE_TIMEOUT_MS;
-    op->timer.data = op;
-    CHECK(uv_timer_init(n->loop, &op->timer) == 0);
     if (once && n->session == 0) {
         (void)err_set(&op->last, ERR_NO_QUORUM,
                       "%s has no quorum yet: it has not been able to open its session",
                       n->opts.name);
-        CHECK(uv_timer_start(&op->timer, op_reject, 0, 0) == 0);
+        op_after(op, 0, op_reject);
         return;
     }
-    if (once) {
-        op->seq = ++n->next_seq;
-        cmd->session = n->session;
-        cmd->seq = op->seq;
-        cmd->ack = op->seq > 512 ? op->seq - 512 : 1;
+    if (once && !wait) {
+        window_number(n, cmd, op);
     }
-    if (cmd_encode(cmd, &op->cmd, &op->last) != 0) {
-        CHECK(uv_timer_start(&op->timer, op_reject, 0, 0) == 0);
+    if (cmd_encode(cmd, &op->cmd, &op->last) != 0 || (wait && window_wait(n, op, &op->last) != 0)) {
+        op_after(op, 0, op_reject);
         return;
     }
-    op_send(op);
+    if (!wait) {
+        op_send(op);
+    }
 }
 
 struct node_rd {
@@ -430,7 +509,8 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     char *dir = mem_printf("%s/store", opts->data);
     int lock, rc;
 
-    *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms() };
+    *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms(), .seq_low = 1 };
+    TAILQ_INIT(&n->waiting);
     n->store = store_new(NULL);
     n->leases = lease_table_new(n);
     n->ctl = controller_new(n);

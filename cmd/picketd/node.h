@@ -6,6 +6,7 @@
  * process.
  */
 
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "api/http_server.h"
@@ -17,6 +18,8 @@
 #define NODE_TIMEOUT_MS                                                                            \
     10000U /* how long a write is tried before its outcome is reported unknown */
 #define NODE_READ_MS 3000U
+#define NODE_WINDOW 1000U /* commands under way, a little less than the store's window */
+#define NODE_WAITING_MAX (64U << 20)
 
 struct node_opts {
     const char *name;
@@ -48,8 +51,12 @@ struct node {
     struct tls_ctx *tls;
     struct http_server *server;
     uint64_t id;
-    uint64_t session; /* 0: not open yet */
-    uint64_t next_seq;
+    uint64_t session;  /* 0: not open yet */
+    uint64_t next_seq; /* number of the newest command under the session */
+    uint64_t seq_low;  /* lowest one that was not answered yet */
+    bool seq_over[NODE_WINDOW];
+    TAILQ_HEAD(, node_op) waiting; /* for room in the window */
+    size_t waiting_bytes;
     struct map ops; /* private: requests under way */
     uv_timer_t tick;
     bool session_opening;
