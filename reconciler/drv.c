@@ -96,12 +96,20 @@ static void check_job(const struct drv_job *job)
     OBJ_CHECK(job, DRV_JOB_MAGIC);
     CHECK(job->cb != NULL);
     switch (job->op) {
-    case DRV_START:
     case DRV_MIG_RECEIVE:
+        CHECK(job->migration != NULL);
+        CHECK(job->peer != NULL);
+        /* fallthrough */
+    case DRV_START:
         CHECK(job->uid != NULL);
         CHECK(job->object != NULL);
         CHECK(job->incarnation != 0);
         CHECK(job->token != 0);
+        CHECK(job->vm != NULL);
+        break;
+    case DRV_MIG_SUSPEND:
+        CHECK(job->migration != NULL);
+        CHECK(job->peer != NULL);
         CHECK(job->vm != NULL);
         break;
     case DRV_ADJUST:
@@ -112,7 +120,6 @@ static void check_job(const struct drv_job *job)
     case DRV_DESTROY:
     case DRV_PAUSE:
     case DRV_UNPAUSE:
-    case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
         CHECK(job->vm != NULL);
         break;

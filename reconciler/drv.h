@@ -93,15 +93,20 @@ struct drv_disk {
 
 enum drv_op {
     DRV_NONE = 0,
-    DRV_START,          /* vm uid object disks incarnation token not_after_ms */
-    DRV_SHUTDOWN,       /* vm: ask the guest; the end is reported by an event */
-    DRV_DESTROY,        /* vm: end it now, or remove the record of a stopped one */
-    DRV_PAUSE,          /* vm */
-    DRV_UNPAUSE,        /* vm */
-    DRV_ADJUST,         /* vm object: memory and vcpus as the object has them, while it runs */
-    DRV_MIG_SUSPEND,    /* vm peer: send memory, suspend; for live migration */
-    DRV_MIG_RESUME,     /* vm: the source goes on */
-    DRV_MIG_RECEIVE,    /* vm uid object disks incarnation token: restore paused */
+    DRV_START,    /* vm uid object disks incarnation token not_after_ms */
+    DRV_SHUTDOWN, /* vm: ask the guest; the end is reported by an event */
+    DRV_DESTROY,  /* vm: end it now, or remove the record of a stopped one */
+    DRV_PAUSE,    /* vm */
+    DRV_UNPAUSE,  /* vm */
+    DRV_ADJUST,   /* vm object: memory and vcpus as the object has them, while it runs */
+    /* Live migration (safety.md 2).  Both ends work at the same time and name the same `migration`.
+     * SUSPEND sends the memory and ends well when the guest is suspended here and whole and paused
+     * there; it runs on after ERR_CANCELED, ERR_DRIVER, ERR_UNSUPPORTED, and after
+     * ERR_UNKNOWN_OUTCOME it may be suspended here and paused there, which an enumeration shows
+     * (DOM_PAUSED).  Nothing but RESUME makes the source go on, nothing but UNPAUSE the target. */
+    DRV_MIG_SUSPEND,    /* vm peer peer_address migration bandwidth; result.suspended_ms */
+    DRV_MIG_RESUME,     /* vm: the source goes on; well when it runs already */
+    DRV_MIG_RECEIVE,    /* vm uid object disks incarnation token peer peer_address migration */
     DRV_VOL_CREATE,     /* group volume size_bytes; under the group's metadata lock */
     DRV_VOL_ACTIVATE,   /* group volume token */
     DRV_VOL_DEACTIVATE, /* group volume */
@@ -119,7 +124,8 @@ struct drv_result {
     const struct drv_volume *volumes;
     size_t n_volumes;
     struct drv_capacity capacity;
-    bool ready; /* DRV_APPLY: the object is in effect on this host */
+    uint64_t suspended_ms; /* DRV_MIG_SUSPEND: since then the guest stands still (CLOCK_BOOTTIME) */
+    bool ready;            /* DRV_APPLY: the object is in effect on this host */
     const char *reason;
     const char *message;
 };
@@ -144,7 +150,10 @@ struct drv_job {
     const char *volume;
     const char *kind; /* DRV_APPLY: plural */
     const char *name;
-    const char *peer; /* DRV_MIG_SUSPEND: where to */
+    const char *peer;         /* migration: name of the other host */
+    const char *peer_address; /* "IP:PORT": SUSPEND connects there, RECEIVE listens there */
+    const char *migration;    /* its uid, the same on both ends */
+    uint64_t bandwidth;       /* SUSPEND: bytes a second at most, 0: no limit */
     uint64_t size_bytes;
     uint64_t incarnation;
     uint64_t token;
