@@ -96,11 +96,9 @@ static void check_job(const struct drv_job *job)
     OBJ_CHECK(job, DRV_JOB_MAGIC);
     CHECK(job->cb != NULL);
     switch (job->op) {
-    case DRV_MIG_RECEIVE:
-        CHECK(job->migration != NULL);
-        CHECK(job->peer != NULL);
-        /* fallthrough */
     case DRV_START:
+    case DRV_MIG_RECEIVE:
+        CHECK(job->op == DRV_START || (job->migration != NULL && job->peer != NULL));
         CHECK(job->uid != NULL);
         CHECK(job->object != NULL);
         CHECK(job->incarnation != 0);
