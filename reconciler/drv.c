@@ -98,16 +98,10 @@ static void check_job(const struct drv_job *job)
     switch (job->op) {
     case DRV_START:
     case DRV_MIG_RECEIVE:
-        CHECK(job->op == DRV_START || (job->migration != NULL && job->peer != NULL));
         CHECK(job->uid != NULL);
         CHECK(job->object != NULL);
         CHECK(job->incarnation != 0);
         CHECK(job->token != 0);
-        CHECK(job->vm != NULL);
-        break;
-    case DRV_MIG_SUSPEND:
-        CHECK(job->migration != NULL);
-        CHECK(job->peer != NULL);
         CHECK(job->vm != NULL);
         break;
     case DRV_ADJUST:
@@ -118,6 +112,7 @@ static void check_job(const struct drv_job *job)
     case DRV_DESTROY:
     case DRV_PAUSE:
     case DRV_UNPAUSE:
+    case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
         CHECK(job->vm != NULL);
         break;
