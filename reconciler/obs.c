@@ -318,14 +318,15 @@ void obs_volume_get(const struct obs *o, const char *group, const char *name, ui
     if (e == NULL) {
         if (o->full_vols_ms != 0) {
             ret->state = VOL_ABSENT;
-            ret->seen_ms = freshness(o, o->full_vols_ms, o->full_vols_ms, now_ms);
+            ret->seen_ms = o->full_vols_ms; /* no event tells that another host made it */
         }
         return;
     }
     if (e->seen_ms != 0) {
         ret->state = e->v.state;
         ret->open = e->v.open;
-        ret->seen_ms = freshness(o, o->full_vols_ms, e->seen_ms, now_ms);
+        ret->seen_ms = e->v.state == VOL_ABSENT ? e->seen_ms
+                                                : freshness(o, o->full_vols_ms, e->seen_ms, now_ms);
     }
 }
 
