@@ -288,6 +288,11 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     if (o->dev) {
         vo.start_ms = 10000;
         vo.obs.confirm_gap_ms = 300;
+    } else { /* building a big guest, and ending one with its device model, takes its time */
+        vo.start_ms = 300000;
+        vo.stop_ms = 90000;
+        vo.volume_ms = 90000;
+        vo.look_ms = 30000;
     }
     src.host = a->name;
     a->vmx = vmx_new(&vo, &agent_vmx_ops, a, drv, &src);

@@ -222,14 +222,27 @@ static void shut_down(struct xen_job *j)
     d->asked = true;
     j->stage = STAGE_SHUTDOWN;
     xen_started(j, libxl_domain_shutdown(j->w->ctx, j->domid, xen_how(j)));
+    if (!j->ready) {
+        /* libxl waits up to a minute for the guest's word that it heard, and takes the request back
+         * when it is aborted: so nobody waits with it. */
+        xen_job_detach(j);
+    }
 }
 
 /* A guest without Xen's drivers is asked by its power button. */
 static void shutdown_asked(struct xen_job *j)
 {
-    if (j->stage == STAGE_SHUTDOWN && j->rc == ERROR_NOPARAVIRT) {
+    if (j->stage == STAGE_SHUTDOWN && j->rc == ERROR_NOPARAVIRT && !j->detached) {
         j->stage = STAGE_ACPI;
         xen_started(j, libxl_send_trigger(j->w->ctx, j->domid, LIBXL_TRIGGER_POWER, 0, xen_how(j)));
+        return;
+    }
+    if (j->detached) {
+        if (j->rc != 0) {
+            lg_warn("xen", "vm=%s rc=%d msg=\"the guest does not answer a request to shut down\"",
+                    j->vm, j->rc);
+        }
+        xen_job_done(j);
         return;
     }
     if (j->rc != 0) {

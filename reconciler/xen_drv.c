@@ -79,7 +79,9 @@ static void take(struct xen_drv *x, struct xen_out *o)
             TAILQ_REMOVE(&x->running, o->job, all);
             answer(x, o->job);
         }
-        job_free(o->job);
+        if (!o->early) {
+            job_free(o->job);
+        }
     }
     free(o);
 }

@@ -44,10 +44,11 @@ struct xen_job {
     int stage;
     unsigned tries;
     libxl_asyncop_how how;
-    bool pending; /* libxl has it */
-    bool ready;   /* libxl is done: step on */
-    bool aborted; /* libxl was asked to hurry */
-    int rc;       /* of libxl's last operation */
+    bool pending;  /* libxl has it */
+    bool ready;    /* libxl is done: step on */
+    bool aborted;  /* libxl was asked to hurry */
+    bool detached; /* answered already; libxl goes on, and only its end is waited for */
+    int rc;        /* of libxl's last operation */
 
     /* the result */
     struct err err;
@@ -65,6 +66,7 @@ TAILQ_HEAD(xen_jobs, xen_job);
 struct xen_out {
     STAILQ_ENTRY(xen_out) link;
     struct xen_job *job; /* over; NULL: an event */
+    bool early;          /* answer it, but libxl still has it */
     enum drv_event_kind kind;
     struct drv_domain domain;
     bool ended; /* the worker has ended */
@@ -151,6 +153,8 @@ void xen_work_wake(struct xen_work *w);
 /* From the worker to the loop. */
 void xen_post_event(struct xen_work *w, enum drv_event_kind kind, const struct drv_domain *d);
 void xen_job_done(struct xen_job *j);
+/* Answer it with success now though libxl goes on; xen_job_done follows. */
+void xen_job_detach(struct xen_job *j);
 bool xen_job_aborted(struct xen_job *j);
 /* The job ends so; returns nothing useful, to be called last. */
 void xen_job_fail(struct xen_job *j, int code, const char *fmt, ...)

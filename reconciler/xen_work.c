@@ -136,6 +136,17 @@ void xen_job_done(struct xen_job *j)
     post(w, o);
 }
 
+void xen_job_detach(struct xen_job *j)
+{
+    struct xen_out *o = OBJ_NEW(struct xen_out);
+
+    CHECK(j->pending && !j->detached);
+    j->detached = true; /* from here on nothing of the result is touched */
+    o->job = j;
+    o->early = true;
+    post(j->w, o);
+}
+
 void xen_job_fail(struct xen_job *j, int code, const char *fmt, ...)
 {
     char text[ERR_MSG_MAX];
@@ -226,7 +237,7 @@ static void abort_jobs(struct xen_work *w, bool all)
         wanted = all || j->abort;
         j->abort = wanted;
         uv_mutex_unlock(&w->lock);
-        if (wanted && j->pending && !j->ready && !j->aborted) {
+        if (wanted && j->pending && !j->ready && !j->aborted && !j->detached) {
             j->aborted = true;
             (void)libxl_ao_abort(w->ctx, &j->how); /* not found: it has just ended */
         }
@@ -259,7 +270,7 @@ static const struct xen_job *hanging(const struct xen_job *j)
     const struct xen_job *other;
 
     TAILQ_FOREACH (other, &j->w->jobs, link) {
-        if (other != j && j->vm != NULL && str_eq(other->vm, j->vm)) {
+        if (other != j && !other->detached && j->vm != NULL && str_eq(other->vm, j->vm)) {
             return other;
         }
     }
@@ -322,7 +333,11 @@ static void abandon_jobs(struct xen_work *w, const char *why)
 
     while ((j = TAILQ_FIRST(&w->jobs)) != NULL) {
         j->pending = false;
-        xen_job_fail(j, ERR_UNKNOWN_OUTCOME, "%s", why);
+        if (j->detached) {
+            xen_job_done(j);
+        } else {
+            xen_job_fail(j, ERR_UNKNOWN_OUTCOME, "%s", why);
+        }
     }
 }
 
@@ -376,6 +391,19 @@ static int before_poll(struct xen_work *w, int *ret_timeout)
     return n;
 }
 
+/* Is somebody waiting for libxl? */
+static bool busy(const struct xen_work *w)
+{
+    const struct xen_job *j;
+
+    TAILQ_FOREACH (j, &w->jobs, link) {
+        if (!j->detached) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void poll_once(struct xen_work *w)
 {
     struct timeval now;
@@ -384,7 +412,7 @@ static void poll_once(struct xen_work *w)
 
     n = before_poll(w, &timeout);
     if (w->stop_ms != 0 && (timeout < 0 || timeout > 200)) {
-        timeout = TAILQ_EMPTY(&w->jobs) ? 0 : 200;
+        timeout = busy(w) ? 200 : 0;
     }
     if (!TAILQ_EMPTY(&w->jobs) && next_ready(w) != NULL) {
         timeout = 0;
@@ -420,7 +448,7 @@ static void run(void *arg)
     struct xen_out *o = OBJ_NEW(struct xen_out);
 
     OBJ_FROM(w, arg, XEN_WORK_MAGIC);
-    while (w->stop_ms == 0 || (!TAILQ_EMPTY(&w->jobs) && clock_now_ms() < w->stop_ms)) {
+    while (w->stop_ms == 0 || (busy(w) && clock_now_ms() < w->stop_ms)) {
         reopen(w);
         take_inbox(w);
         run_ready(w);

@@ -528,16 +528,16 @@ static void test_deaf(void **state)
     struct bench *b = *state;
 
     (void)start(b);
-    fk.mode[FK_SHUTDOWN] = FK_DEAF;
-    assert_int_equal(abort_op(b, DRV_SHUTDOWN), ERR_UNKNOWN_OUTCOME);
+    fk.mode[FK_PAUSE] = FK_DEAF;
+    assert_int_equal(abort_op(b, DRV_PAUSE), ERR_UNKNOWN_OUTCOME);
     has(b, "hangs");
-    assert_int_equal(op(b, DRV_PAUSE), ERR_DRIVER);
-    has(b, "shutdown");
+    assert_int_equal(op(b, DRV_UNPAUSE), ERR_DRIVER);
+    has(b, "pause");
     assert_int_equal(op(b, DRV_ENUM_DOMAINS), 0); /* others go on */
     assert_int_equal(b->n, 1);
     assert_int_equal(op(b, DRV_DESTROY), 0); /* the way out */
     UNTIL(b, b->dom.state == DOM_ABSENT);
-    fk_release(FK_SHUTDOWN); /* its late end disturbs nobody */
+    fk_release(FK_PAUSE); /* its late end disturbs nobody */
     assert_int_equal(op(b, DRV_ENUM_DOMAINS), 0);
     (void)start(b);
 }
@@ -564,7 +564,7 @@ static void test_acpi(void **state)
 
     (void)start(b);
     fk.rc = ERROR_NOPARAVIRT;
-    fk.mode[FK_SHUTDOWN] = FK_FAIL;
+    fk.mode[FK_SHUTDOWN] = FK_REFUSE;
     assert_int_equal(op(b, DRV_SHUTDOWN), 0);
     assert_int_equal(fk.calls[FK_TRIGGER], 1);
     fk.mode[FK_TRIGGER] = FK_FAIL;
@@ -572,6 +572,28 @@ static void test_acpi(void **state)
     fk.rc = ERROR_FAIL;
     assert_int_equal(op(b, DRV_SHUTDOWN), ERR_DRIVER);
     assert_int_equal(fk.calls[FK_TRIGGER], 2);
+}
+
+/* A guest that does not answer the request is not waited for, and the request stays with it. */
+static void test_shutdown_slow(void **state)
+{
+    struct bench *b = *state;
+    uint32_t id = start(b);
+
+    fk.mode[FK_SHUTDOWN] = FK_HANG;
+    assert_int_equal(op(b, DRV_SHUTDOWN), 0);
+    assert_int_equal(op(b, DRV_PAUSE), 0); /* nothing else waits either */
+    assert_int_equal(op(b, DRV_UNPAUSE), 0);
+    close_drv(b); /* an agent that ends does not take it back */
+    assert_int_equal(fk_count(), 1);
+    b->dom = (struct seen){ 0 };
+    fk_reset_ops();
+    open_drv(b);
+    UNTIL(b, b->dom.state == DOM_RUNNING);
+    fk.mode[FK_SHUTDOWN] = FK_FAIL; /* it says no, later */
+    assert_int_equal(op(b, DRV_SHUTDOWN), 0);
+    fk_shutdown(id, LIBXL_SHUTDOWN_REASON_POWEROFF);
+    UNTIL(b, b->dom.state == DOM_STOPPED);
 }
 
 static void test_list_fails(void **state)
@@ -799,9 +821,9 @@ static void test_close_busy(void **state)
     struct bench *b = *state;
 
     (void)start(b);
-    fk.mode[FK_SHUTDOWN] = FK_HANG;
-    submit(b, &b->job, DRV_SHUTDOWN);
-    UNTIL(b, fk.calls[FK_SHUTDOWN] == 1);
+    fk.mode[FK_PAUSE] = FK_HANG;
+    submit(b, &b->job, DRV_PAUSE);
+    UNTIL(b, fk.calls[FK_PAUSE] == 1);
     close_drv(b);
     assert_true(b->done);
     assert_int_not_equal(b->code, 0);
@@ -839,14 +861,14 @@ int main(void)
         T(test_start_invalid), T(test_start_slow),
         T(test_start_expires), T(test_start_aborted),
         T(test_deaf),          T(test_destroy_fails),
-        T(test_acpi),          T(test_list_fails),
-        T(test_adoption),      T(test_restart),
-        T(test_duplicate),     T(test_dying),
-        T(test_reused_number), T(test_adjust),
-        T(test_console),       T(test_capacity),
-        T(test_parts),         T(test_disaster),
-        T(test_children),      T(test_close_busy),
-        T(test_open_fails),
+        T(test_acpi),          T(test_shutdown_slow),
+        T(test_list_fails),    T(test_adoption),
+        T(test_restart),       T(test_duplicate),
+        T(test_dying),         T(test_reused_number),
+        T(test_adjust),        T(test_console),
+        T(test_capacity),      T(test_parts),
+        T(test_disaster),      T(test_children),
+        T(test_close_busy),    T(test_open_fails),
     };
 
     if (setenv("PICKET_XEN_CAPABILITIES", __FILE__, 1) != 0) {

@@ -604,6 +604,15 @@ int libxl_ao_abort(libxl_ctx *ctx, const libxl_asyncop_how *how)
     return rc;
 }
 
+/* Operations of a context that was left behind are nobody's; none of them was aborted. */
+static inline void fk_reset_ops(void)
+{
+    for (size_t i = 0; i < FK_OPS; i++) {
+        assert_false(fk.ops[i].used && fk.ops[i].aborted);
+        fk.ops[i].used = false;
+    }
+}
+
 /* What hangs deaf goes on. */
 static inline void fk_release(enum fk_op op)
 {
