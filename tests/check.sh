@@ -1,12 +1,12 @@
 #!/bin/bash
 # Everything that `make check` runs.  The last line is "N passed, N failed".
 #
-#   tests/check.sh [SECTION...]   sections: unit san tidy golden fuzz dev
+#   tests/check.sh [SECTION...]   sections: unit san tidy sim mutants fuzz dev
 #
 # Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-sections=${*:-unit tidy san fuzz dev}
+sections=${*:-unit tidy san sim mutants fuzz dev}
 logs=build/check
 mkdir -p "$logs"
 passed=0
@@ -51,6 +51,12 @@ for s in $sections; do
     san)
         step 'build with sanitizers' 1800 make -j2 SAN=address,undefined all units
         ASAN_OPTIONS=detect_leaks=0 units build-address-undefined san ;;
+    sim)
+        step 'build the store simulator' 1200 make -s -j2 WERROR=1 build/storesim
+        step 'sim: same seed, same story' 300 tests/storesim/same.sh build/storesim 10
+        step 'sim: random worlds of the store' 300 build/storesim --seeds 100000 --seconds 45 --dir build/sim ;;
+    mutants)
+        step 'mutants: a sample' 900 tests/mutants/run.py --sample ;;
     fuzz)
         step 'fuzz' 1500 make -s -j2 fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}" ;;
     dev)

@@ -25,7 +25,9 @@ static bool starts(struct bytes key, const char *prefix)
 
 static struct bytes keep(struct model *m, struct bytes b)
 {
-    return (struct bytes){ (const uint8_t *)arena_strndup(&m->a, (const char *)b.p, b.n), b.n };
+    const char *p = b.n == 0 ? "" : (const char *)b.p;
+
+    return (struct bytes){ (const uint8_t *)arena_strndup(&m->a, p, b.n), b.n };
 }
 
 void model_init(struct model *m, uint64_t history_count)

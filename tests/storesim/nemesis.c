@@ -77,8 +77,8 @@ static void start(unsigned i)
     if (err.code == ERR_CORRUPT && opt.flips) {
         totals.fault_refused_damage++;
         nodes[i].gone = true;
-    } else if (opt.disks && (strstr(err.msg, "no space") != NULL ||
-                             strstr(err.msg, "input/output") != NULL)) {
+    } else if (opt.disks &&
+               (strstr(err.msg, "no space") != NULL || strstr(err.msg, "input/output") != NULL)) {
         node_disk_room(i, 0); /* somebody looks after it */
         node_disk_fail(i, false);
     } else {
@@ -94,7 +94,8 @@ void nemesis_restart(bool all)
         if (nodes[i].store != NULL && node_dying(i, &why)) {
             bury(i);
         }
-        if (node_used(i) && !nodes[i].gone && nodes[i].store == NULL && (all || chance(5))) {
+        if (node_used(i) && !nodes[i].gone && nodes[i].store == NULL &&
+            (all || chance(opt.flips ? 2 : 5))) {
             start(i);
         }
     }
@@ -112,7 +113,7 @@ static bool dispensable(unsigned i)
     const struct sim_node *l = leader();
     size_t n, voters = 0, good = 0;
 
-    if (l == NULL || now() < nodes[i].down_since + 3000) {
+    if (l == NULL || now() < nodes[i].down_since + 1500) {
         return false;
     }
     n = rep_peers(rep_of(l->i), info, SIM_NODES);

@@ -25,6 +25,7 @@ struct md_inode {
 struct rep_file {
     struct md_inode *inode;
     char name[64];
+    struct rep_file *next, **link; /* all that are open */
 };
 
 struct md_name {
@@ -36,6 +37,7 @@ struct memdisk {
     struct rep_disk disk;
     struct md_name names[64];
     size_t n;
+    struct rep_file *open;
     size_t used, room; /* bytes; room 0: no limit */
     bool fail_writes;  /* EIO */
     bool frozen;       /* nothing changes any more: the process is dead and only cleans up */
@@ -140,6 +142,12 @@ static int md_open(struct rep_disk *d, const char *name, enum rep_open mode, str
     f->inode = n->inode;
     f->inode->refs++;
     (void)snprintf(f->name, sizeof(f->name), "%s", name);
+    f->next = m->open;
+    f->link = &m->open;
+    if (f->next != NULL) {
+        f->next->link = &f->next;
+    }
+    m->open = f;
     *ret = f;
     return 0;
 }
@@ -147,6 +155,10 @@ static int md_open(struct rep_disk *d, const char *name, enum rep_open mode, str
 static void md_close(struct rep_disk *d, struct rep_file *f)
 {
     if (f != NULL) {
+        *f->link = f->next;
+        if (f->next != NULL) {
+            f->next->link = f->link;
+        }
         md_unref(md_of(d), f->inode);
         free(f);
     }
@@ -287,9 +299,13 @@ MD_USED static void memdisk_clone(const struct memdisk *src, struct memdisk *dst
     }
 }
 
-/* The power fails: unsynced sectors survive or not; all handles must be closed by their owners. */
+/* The power fails: unsynced sectors survive or not.  The owners of the handles are gone; what is
+ * still open was opened twice (raft_world.h runs again what was under way). */
 MD_USED static void memdisk_crash(struct memdisk *m)
 {
+    while (m->open != NULL) {
+        md_close(&m->disk, m->open);
+    }
     for (size_t k = 0; k < m->n; k++) {
         struct md_inode *i = m->names[k].inode;
 
