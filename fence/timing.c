@@ -8,6 +8,7 @@
 #define HEARTBEAT_MIN_MS 20U
 #define HOST_TIMEOUT_MAX_MS 600000U
 #define ELECTION_MIN_MS 50U
+#define ALLOWANCE_MIN_MS 25U /* a round trip with a write to disk on a local network */
 #define WATCHDOG_MIN_MS 1000U
 #define WATCHDOG_MAX_MS 600000U
 /* Off is a write and two readings at least 1 s apart, each with room for one lost packet of 0.5 s.
@@ -133,8 +134,8 @@ static void derive_raft(const struct timing_in *in, struct timing *t)
 {
     t->election_ms = or_default(in->election_ms, max_u64(t->lease_ms / 10, ELECTION_MIN_MS));
     t->raft_heartbeat_ms = max_u64(t->election_ms / 6, 1);
-    t->barrier_ms = max_u64(t->lease_ms / 30, 50);
-    t->reconnect_ms = max_u64(t->lease_ms / 20, 50);
+    t->barrier_ms = max_u64(t->lease_ms / 30, ALLOWANCE_MIN_MS);
+    t->reconnect_ms = max_u64(t->lease_ms / 20, ALLOWANCE_MIN_MS);
     t->failover_ms = 4 * t->election_ms + t->barrier_ms + t->reconnect_ms;
 }
 
@@ -197,8 +198,8 @@ void timing_rows(const struct timing *t, timing_row_fn *fn, void *ctx)
     fn(ctx, "loop_gap", t->loop_gap_ms, "H");
     fn(ctx, "election", t->election_ms, "E = L/10, at least 50 ms; drawn from E to 2E");
     fn(ctx, "raft_heartbeat", t->raft_heartbeat_ms, "E/6");
-    fn(ctx, "barrier", t->barrier_ms, "L/30, at least 50 ms");
-    fn(ctx, "reconnect", t->reconnect_ms, "L/20, at least 50 ms");
+    fn(ctx, "barrier", t->barrier_ms, "L/30, at least 25 ms");
+    fn(ctx, "reconnect", t->reconnect_ms, "L/20, at least 25 ms");
     fn(ctx, "failover", t->failover_ms, "2 rounds * 2E + barrier + reconnect; must fit in L/2");
     fn(ctx, "watchdog", t->watchdog_ms, "W, wanted or read back");
     fn(ctx, "feed", t->feed_ms, "W/4, at most 1 s");

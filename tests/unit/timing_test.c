@@ -55,9 +55,9 @@ static void bad_knobs_are_refused_with_arithmetic(void **state)
     expect_refused((struct timing_in){ .heartbeat_ms = 800 },
                    "4 * heartbeat 800 ms = 3200 ms > hostTimeout 3000 ms; lower timing.heartbeat "
                    "to 750ms or raise timing.hostTimeout to 3200ms");
-    expect_refused((struct timing_in){ .heartbeat_ms = 50, .host_timeout_ms = 500 },
-                   "two rounds 2 * 2 * 50 ms + barrier 50 ms + reconnect 50 ms = 300 ms > "
-                   "hostTimeout/2 = 250 ms; raise timing.hostTimeout to at least 600ms");
+    expect_refused((struct timing_in){ .heartbeat_ms = 50, .host_timeout_ms = 400 },
+                   "two rounds 2 * 2 * 50 ms + barrier 25 ms + reconnect 25 ms = 250 ms > "
+                   "hostTimeout/2 = 200 ms; raise timing.hostTimeout to at least 500ms");
     expect_refused((struct timing_in){ .election_ms = 400 }, "= 1850 ms > hostTimeout/2 = 1500 ms");
     expect_refused((struct timing_in){ .heartbeat_ms = 5 }, "timing.heartbeat is 5 ms");
     expect_refused((struct timing_in){ .host_timeout_ms = UINT64_MAX }, "too large");
