@@ -121,6 +121,12 @@ void agent_report_vm(void *ctx, const struct vmx_report *v)
     if (p->halted) {
         (void)json_object_set_new(item, "halted", json_true());
     }
+    if (v->domid != 0 && p->active && !a->dev) {
+        (void)json_object_set_new(item, "domid", json_integer(v->domid));
+    }
+    if (v->console != NULL && p->active) {
+        (void)json_object_set_new(item, "console", json_string(v->console));
+    }
     (void)json_object_set_new(item, "generation",
                               json_integer(jget_int(obj, "metadata.generation", 0)));
     agent_report_put(a, "virtualmachines", v->vm, item);

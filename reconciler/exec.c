@@ -163,6 +163,8 @@ void vmx_report_item(struct vmx_item *it)
 
     obs_domain_get(x->obs, it->rec.vm, vmx_now(x), &d);
     r.since_wall_ms = d.since_wall_ms;
+    r.domid = d.id;
+    r.console = d.console;
     free(lock);
     if (r.report != NULL || it->reported) {
         x->ops.report(x->ctx, &r);
@@ -183,6 +185,7 @@ static bool needs_lease(enum act_kind k)
     case ACT_SHUTDOWN:
     case ACT_DESTROY:
     case ACT_PAUSE:
+    case ACT_ADJUST:
     case ACT_UNPAUSE: /* also a way to stop; not_after covers the other way */
     case ACT_DEACTIVATE:
     case ACT_RELEASE:
@@ -377,6 +380,9 @@ void vmx_step_done(struct vmx_item *it, const struct err *err)
         failed(it, k, err);
         it->step = it->plan.n_acts;
     } else {
+        if (k == ACT_ADJUST) {
+            it->adjusted_generation = it->plan.acts[it->step].generation;
+        }
         succeeded(it, k);
         it->step++;
     }

@@ -47,6 +47,8 @@ struct vmx_report {
     uint64_t token;
     uint32_t restarts;
     uint64_t since_wall_ms;
+    int64_t domid;       /* 0: none */
+    const char *console; /* where its console and its screen are, or NULL */
 };
 
 struct vmx_ops {

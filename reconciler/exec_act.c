@@ -85,6 +85,14 @@ static void act_domain(struct vmx_item *it, enum drv_op op, uint64_t not_after_m
     drv_submit(it->x->drv, &it->job);
 }
 
+static void act_adjust(struct vmx_item *it)
+{
+    job_init(it, DRV_ADJUST, it->x->opts.stop_ms);
+    it->object = json_deep_copy(it->want.object); /* the cache may change meanwhile */
+    it->job.object = it->object;
+    drv_submit(it->x->drv, &it->job);
+}
+
 static void act_start(struct vmx_item *it, const struct act *act)
 {
     char *lock = mem_printf("virtualmachines/%s", it->rec.vm);
@@ -449,6 +457,9 @@ void vmx_act(struct vmx_item *it, const struct act *act)
         return;
     case ACT_UNPAUSE:
         act_domain(it, DRV_UNPAUSE, act->not_after_ms);
+        return;
+    case ACT_ADJUST:
+        act_adjust(it);
         return;
     case ACT_DEACTIVATE:
         act_volume(it, DRV_VOL_DEACTIVATE, act->object);

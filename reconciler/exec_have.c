@@ -118,6 +118,9 @@ void vmx_have(struct vmx_item *it, const struct vm_env *env, struct vm_have *ret
         .uid = arena_strdup(&it->a, d.uid),
         .seen_ms = d.seen_ms,
         .look_after_ms = d.look_after_ms,
+        .memory_target_bytes = d.memory_target_bytes,
+        .vcpus = d.vcpus,
+        .adjusted = it->want.vm.exists && it->adjusted_generation == it->want.vm.generation,
         .last_error = arena_strdup(&it->a, it->last_error),
     };
     vmx_lock_view(it->x, vmx_vm_lock(&it->a, it->rec.vm), &ret->lock);

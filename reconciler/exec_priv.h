@@ -53,6 +53,7 @@ struct vmx_item {
     uint32_t failures;
     uint64_t retry_ms;
     char *last_error;
+    uint64_t adjusted_generation; /* of the spec that the running guest was told of last */
     struct buf text;
     bool reported;
 };

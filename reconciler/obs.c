@@ -300,6 +300,10 @@ void obs_domain_get(const struct obs *o, const char *vm, uint64_t now_ms, struct
         .token = e->d.token,
         .since_wall_ms = e->d.since_wall_ms,
         .memory_bytes = e->d.memory_bytes,
+        .memory_target_bytes = e->d.memory_target_bytes,
+        .vcpus = e->d.vcpus,
+        .console = e->d.console,
+        .id = e->d.id,
         .seen_ms = e->seen_ms == 0 ? 0 : freshness(o, o->full_doms_ms, e->seen_ms, now_ms),
     };
     if (e->d.state == DOM_UNKNOWN && e->absent_reads > 0) {

@@ -27,6 +27,10 @@ struct obs_domain {
     const char *detail;
     uint64_t incarnation, token, since_wall_ms;
     uint64_t memory_bytes;
+    uint64_t memory_target_bytes;
+    uint32_t vcpus;
+    const char *console;
+    int64_t id;
     uint64_t seen_ms;       /* 0: never */
     uint64_t look_after_ms; /* the next enumeration should not come earlier */
 };

@@ -170,6 +170,8 @@ void plan_want_make(const struct plan_source *src, const char *vm, struct arena 
         .restart_count = u32_of(jget_int(o, "spec.ha.restartLimit.count", RESTART_COUNT_DEFAULT)),
         .restart_window_ms =
             jget_duration(o, "spec.ha.restartLimit.window", RESTART_WINDOW_DEFAULT_MS),
+        .memory_bytes = jget_size(o, "spec.memory", 0),
+        .vcpus = u32_of(jget_int(o, "spec.vcpus", 0)),
         .shutdown_timeout_ms = jget_duration(o, "spec.shutdownTimeout", SHUTDOWN_DEFAULT_MS),
     };
     add_disks(src, a, ret);

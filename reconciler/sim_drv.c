@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/valid.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "reconciler/sim_drv_priv.h"
@@ -81,6 +82,8 @@ void sim_fill(const struct sim_dom *d, const char *vm, struct drv_domain *ret)
     *ret = (struct drv_domain){
         .state = d->state, .reason = d->reason, .incarnation = d->incarnation, .token = d->token
     };
+    ret->memory_target_bytes = d->state == DOM_RUNNING ? d->memory : 0;
+    ret->vcpus = d->state == DOM_RUNNING ? d->vcpus : 0;
     ret->vm = mem_strdup(vm);
     ret->uid = mem_strdup(d->uid == NULL ? "" : d->uid);
 }
@@ -185,6 +188,8 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     j->incarnation = job->incarnation;
     j->token = job->token;
     j->not_after_ms = job->not_after_ms;
+    j->memory = jget_size(job->object, "spec.memory", 0);
+    j->vcpus = (uint32_t)jget_int(job->object, "spec.vcpus", 0);
     for (size_t i = 0; i < job->n_disks && i < ARRAY_LEN(j->disks); i++) {
         if (job->disks[i].volume != NULL) {
             j->disks[j->n_disks++] = mem_printf("%s/%s", job->disks[i].group, job->disks[i].volume);
@@ -379,4 +384,11 @@ size_t sim_drv_starts(const struct drv *d, const char *vm)
     const struct sim_dom *dm = map_get(&sim_const(d)->doms, vm);
 
     return dm == NULL ? 0 : dm->starts;
+}
+
+uint64_t sim_drv_memory(const struct drv *d, const char *vm)
+{
+    const struct sim_dom *dm = map_get(&sim_const(d)->doms, vm);
+
+    return dm == NULL || dm->state == DOM_ABSENT ? 0 : dm->memory;
 }

@@ -60,8 +60,9 @@ void sim_drv_power_off(struct drv *d);
 
 bool sim_drv_runs(const struct drv *d, const char *vm); /* running or paused */
 bool sim_drv_active(const struct drv *d, const char *group, const char *name);
-uint64_t sim_drv_token(const struct drv *d, const char *vm); /* of a running guest */
-size_t sim_drv_starts(const struct drv *d, const char *vm);  /* how often it was started here */
+uint64_t sim_drv_memory(const struct drv *d, const char *vm); /* bytes, as it was told last */
+uint64_t sim_drv_token(const struct drv *d, const char *vm);  /* of a running guest */
+size_t sim_drv_starts(const struct drv *d, const char *vm);   /* how often it was started here */
 /* An agent died: jobs in flight end as they would, but nobody is told, and nobody listens. */
 void sim_drv_orphan_jobs(struct drv *d);
 

@@ -32,6 +32,8 @@ static int do_start(struct sim_drv *s, struct sim_job *j, struct err *err)
     d->incarnation = j->incarnation;
     d->token = j->token;
     d->starts++;
+    d->memory = j->memory;
+    d->vcpus = j->vcpus;
     for (size_t i = 0; i < j->n_disks; i++) {
         d->disks[d->n_disks++] = mem_strdup(j->disks[i]);
     }
@@ -98,9 +100,15 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
     case DRV_UNPAUSE:
         d->state = d->state == DOM_PAUSED ? DOM_RUNNING : d->state;
         return 0;
+    case DRV_ADJUST:
+        if (d->state != DOM_RUNNING) {
+            return err_set(err, ERR_DRIVER, "domain %s does not run", j->vm);
+        }
+        d->memory = j->memory;
+        d->vcpus = j->vcpus;
+        return 0;
     case DRV_NONE:
     case DRV_START:
-    case DRV_ADJUST:
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
@@ -119,7 +127,7 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
 bool sim_is_domain_op(enum drv_op op)
 {
     return op == DRV_START || op == DRV_SHUTDOWN || op == DRV_DESTROY || op == DRV_PAUSE ||
-           op == DRV_UNPAUSE;
+           op == DRV_UNPAUSE || op == DRV_ADJUST;
 }
 
 bool sim_is_volume_op(enum drv_op op)

@@ -15,6 +15,8 @@ struct sim_dom {
     char *uid;
     uint64_t incarnation, token;
     uint64_t hidden_until_ms;
+    uint64_t memory; /* bytes, as it was told last */
+    uint32_t vcpus;
     uint64_t dies_ms; /* a shutdown is under way: gone then; 0: none */
     bool stubborn;
     size_t starts;
@@ -27,6 +29,8 @@ struct sim_job {
     enum drv_op op;
     char *vm, *uid, *group, *volume;
     uint64_t incarnation, token, not_after_ms;
+    uint64_t memory; /* of the object */
+    uint32_t vcpus;
     char *disks[16];
     size_t n_disks;
     uint64_t at_ms; /* UINT64_MAX: hangs */

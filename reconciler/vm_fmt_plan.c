@@ -30,6 +30,8 @@ const char *act_name(enum act_kind k)
         return "pause";
     case ACT_UNPAUSE:
         return "unpause";
+    case ACT_ADJUST:
+        return "adjust";
     case ACT_DEACTIVATE:
         return "deactivate";
     case ACT_RELEASE:

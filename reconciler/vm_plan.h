@@ -66,6 +66,8 @@ struct vm_want {
     uint32_t restart_count; /* so many restarts within the window, then we give up here */
     uint64_t restart_window_ms;
     uint64_t shutdown_timeout_ms;
+    uint64_t memory_bytes; /* can be changed while it runs, as vcpus; 0: nothing is said */
+    uint32_t vcpus;
     const char *invalid; /* why it cannot be started whatever happens here, or NULL */
 };
 
@@ -105,6 +107,9 @@ struct vm_have {
     struct vm_lock lock;
     const struct vm_vol *vols;
     size_t n_vols;
+    uint64_t memory_target_bytes; /* what it was told to have; 0: this hypervisor cannot say */
+    uint32_t vcpus;
+    bool adjusted;          /* to this generation of the spec; what the guest makes of it is its */
     const char *last_error; /* of the last failed step, or NULL */
 };
 
@@ -160,6 +165,7 @@ enum act_kind {
     ACT_DESTROY,
     ACT_PAUSE,
     ACT_UNPAUSE,
+    ACT_ADJUST, /* memory and vcpus of a running guest */
     ACT_DEACTIVATE,
     ACT_RELEASE, /* everything that is held for the vm, one transaction */
 };

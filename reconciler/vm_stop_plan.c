@@ -127,6 +127,24 @@ static void running_without_lock(struct vmp *c)
     CHECK_UNREACHABLE();
 }
 
+/* A running guest that has not what the spec says, as far as it can be changed. */
+static void adjust(struct vmp *c)
+{
+    const struct vm_want *w = c->want;
+    const struct vm_have *h = c->have;
+    bool memory = h->memory_target_bytes != 0 && w->memory_bytes != 0 &&
+                  h->memory_target_bytes != w->memory_bytes;
+    bool vcpus = h->vcpus != 0 && w->vcpus != 0 && h->vcpus != w->vcpus;
+
+    if (h->adjusted || (!memory && !vcpus)) {
+        return;
+    }
+    vmp_act(c, ACT_ADJUST, w->name,
+            memory && vcpus ? "spec.memory and spec.vcpus were changed"
+            : memory        ? "spec.memory was changed"
+                            : "spec.vcpus was changed");
+}
+
 static void keep_running(struct vmp *c)
 {
     bool paused = c->have->state == DOM_PAUSED;
@@ -157,6 +175,9 @@ static void keep_running(struct vmp *c)
         }
         vmp_act_until(c, ACT_UNPAUSE, c->want->name, c->env->lease_until_ms - c->env->margin_ms,
                       "spec.runPolicy is Running");
+    }
+    if (!paused && c->want->run == VM_RUN_RUNNING) {
+        adjust(c);
     }
 }
 

@@ -235,6 +235,19 @@ static void write_placement(struct pass *p, const struct vm_view *v, const struc
     (void)cond_set(next, "Scheduled", scheduled ? "True" : "False", reason, message, p->wall_ms);
 }
 
+/* What only the host knows, as long as it says so. */
+static void follow_report(json_t *next, const json_t *report, const char *key)
+{
+    json_t *status = json_object_get(next, "status");
+    json_t *v = json_object_get(report, key);
+
+    if (v != NULL) {
+        (void)json_object_set(status, key, v);
+    } else {
+        (void)json_object_del(status, key);
+    }
+}
+
 static void write_phase(struct pass *p, const struct vm_view *v, const struct phase *ph,
                         json_t *next)
 {
@@ -256,6 +269,8 @@ static void write_phase(struct pass *p, const struct vm_view *v, const struct ph
     if (jget(v->report, "restarts") != NULL) {
         jset(next, "status.restarts", json_integer(jget_int(v->report, "restarts", 0)));
     }
+    follow_report(next, v->report, "domid");
+    follow_report(next, v->report, "console");
     jset(next, "status.observedGeneration",
          json_integer(jget_int(v->o->json, "metadata.generation", 0)));
     (void)cond_set(next, "Ready", ph->ready, ph->reason, ph->message, p->wall_ms);

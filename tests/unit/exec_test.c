@@ -66,6 +66,26 @@ static void stubborn_guest_is_destroyed(void **state)
     world_done(&w);
 }
 
+/* Memory is changed while it runs; a driver that fails is asked again, one that obeys is not. */
+static void memory_follows(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, 4);
+    put_volume(&w, "v1");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1", .memory = "64Mi" });
+    until(&w, 3000, 0, "vm1");
+    assert_int_equal(sim_drv_memory(w.hosts[0].drv, "vm1"), 64 << 20);
+    sim_drv_fault(w.hosts[0].drv, DRV_ADJUST, SIM_FAULT_FAIL, 2);
+    put_vm(&w, "vm1", "v1",
+           &(struct vm_opts){ .host = "node1", .memory = "96Mi", .generation = 2 });
+    run_for(&w, 3000);
+    assert_int_equal(sim_drv_memory(w.hosts[0].drv, "vm1"), 96 << 20);
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm1"), 1);
+    world_done(&w);
+}
+
 static void guest_ends(void **state)
 {
     struct world w;
@@ -384,6 +404,7 @@ int main(void)
         cmocka_unit_test(starts_and_stops),
         cmocka_unit_test(moves_cold),
         cmocka_unit_test(stubborn_guest_is_destroyed),
+        cmocka_unit_test(memory_follows),
         cmocka_unit_test(guest_ends),
         cmocka_unit_test(hidden_domain_is_not_started_twice),
         cmocka_unit_test(agent_killed_and_back),

@@ -316,6 +316,7 @@ static inline void put_volume(struct world *w, const char *name)
 
 struct vm_opts {
     const char *run, *host, *on_poweroff;
+    const char *memory;
     int generation;
     bool deleting;
 };
@@ -334,6 +335,9 @@ static inline void put_vm(struct world *w, const char *name, const char *volume,
     if (o->host != NULL) {
         (void)json_object_set_new(json_object_get(j, "status"), "assignedHost",
                                   json_string(o->host));
+    }
+    if (o->memory != NULL) {
+        (void)json_object_set_new(json_object_get(j, "spec"), "memory", json_string(o->memory));
     }
     if (o->deleting) {
         (void)json_object_set_new(json_object_get(j, "metadata"), "deletionTimestamp",

@@ -143,6 +143,8 @@ static void read_want(struct world *w, const char *l)
     w->want.on_crash = (enum vm_on_crash)pick(w, l, "crash", crashes, VM_CRASH_RESTART);
     w->want.generation = at(w, l, "gen", 3);
     w->want.restart_count = (uint32_t)at(w, l, "limit", 3);
+    w->want.memory_bytes = at(w, l, "memory", 0);
+    w->want.vcpus = (uint32_t)at(w, l, "vcpus", 0);
     w->want.invalid = invalid == NULL ? NULL : arena_strdup(&w->a, invalid + strlen("invalid="));
 }
 
@@ -158,6 +160,9 @@ static void read_have(struct world *w, const char *l)
     w->have.reason = (enum dom_reason)pick(w, l, "reason", reasons, DOM_REASON_NONE);
     w->have.seen_ms = at(w, l, "seen", NOW - 100);
     w->have.look_after_ms = at(w, l, "look-after", 0);
+    w->have.memory_target_bytes = at(w, l, "memory", 0);
+    w->have.vcpus = (uint32_t)at(w, l, "vcpus", 0);
+    w->have.adjusted = word(w, l, "adjusted") != NULL;
     w->have.uid = word(w, l, "uid") == NULL ? "u1" : word(w, l, "uid");
 }
 
