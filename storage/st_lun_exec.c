@@ -1,0 +1,487 @@
+/* LUNs, targets and path policies on this host. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/json_path.h"
+#include "api/valid.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "storage/st_priv.h"
+
+#define ISCSIADM "/usr/sbin/iscsiadm"
+#define MULTIPATH "/usr/sbin/multipath"
+#define MULTIPATHD "/usr/sbin/multipathd"
+#define SCSI_ID "/usr/lib/udev/scsi_id"
+#define RECORD_MAX 65536
+
+/* --- looking -----------------------------------------------------------------------------------
+ */
+
+static void have_maps(struct st_op *op, const struct cmd_result *r)
+{
+    struct err err;
+
+    if (r->end != CMD_OK) {
+        op->look_why = arena_strdup(&op->a, r->why);
+    } else if (mpath_parse_maps(r->out, r->out_len, &op->a, &op->maps, &err) != 0) {
+        op->look_why = arena_strdup(&op->a, err.msg);
+    } else {
+        op->has_maps = true;
+    }
+    op->then(op);
+}
+
+static void have_sessions(struct st_op *op, const struct cmd_result *r)
+{
+    bool none = r->end == CMD_FAILED && r->status == ISCSI_NO_SESSIONS_STATUS;
+    struct err err;
+
+    if (none) {
+        op->has_sessions = true;
+    } else if (r->end != CMD_OK) {
+        op->look_why = arena_strdup(&op->a, r->why);
+    } else if (iscsi_parse_sessions(r->out, r->out_len, &op->a, &op->sessions, &err) != 0) {
+        op->look_why = arena_strdup(&op->a, err.msg);
+    } else {
+        op->has_sessions = true;
+    }
+    st_run(op, st_argv(&op->a, MULTIPATHD, "show", "maps", "json", NULL), 8U << 20, have_maps);
+}
+
+void st_look_san(struct st_op *op, void (*then)(struct st_op *op))
+{
+    st_round_begin(op);
+    op->then = then;
+    st_run(op, st_argv(&op->a, ISCSIADM, "-m", "session", "-P", "3", NULL), 8U << 20,
+           have_sessions);
+}
+
+/* --- a LUN: which disks there are --------------------------------------------------------------
+ */
+
+static void look_at_disk(struct st_op *op);
+
+static void add_disk(struct st_op *op, const char *device, const char *wwid)
+{
+    op->disks[op->n_disks++] = (struct lun_disk){ .device = device, .wwid = wwid };
+}
+
+static void session_disks(struct st_op *op)
+{
+    const json_t *target =
+        st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
+    const char *iqn = target == NULL ? "" : jget_str(target, "spec.iqn", "");
+    uint64_t lun = (uint64_t)jget_int(op->object, "spec.lun", 0);
+
+    op->disks = ARENA_ARRAY(&op->a, struct lun_disk, op->sessions.n + 1);
+    for (size_t i = 0; i < op->sessions.n; i++) {
+        const struct iscsi_session *s = &op->sessions.list[i];
+
+        for (size_t k = 0; k < s->n_disks && str_eq(s->target, iqn); k++) {
+            if (s->disks[k].lun == lun) {
+                add_disk(op, s->disks[k].device, NULL);
+                break;
+            }
+        }
+    }
+}
+
+/* A LUN without a target: multipathd has collected its paths. */
+static void map_disks(struct st_op *op, const char *wwid)
+{
+    const struct mpath_map *m = op->has_maps ? mpath_find(&op->maps, wwid) : NULL;
+
+    op->disks = ARENA_ARRAY(&op->a, struct lun_disk, (m == NULL ? 0 : m->n_paths) + 1);
+    for (size_t i = 0; m != NULL && i < m->n_paths; i++) {
+        add_disk(op, m->paths[i].device, wwid);
+    }
+}
+
+static void have_wwid(struct st_op *op, const struct cmd_result *r)
+{
+    size_t len = r->end == CMD_OK ? strcspn(r->out, " \r\n") : 0;
+
+    op->disks[op->disk_at++].wwid = len > 0 ? arena_strndup(&op->a, r->out, len) : NULL;
+    look_at_disk(op);
+}
+
+/* --- a LUN: what to do -------------------------------------------------------------------------
+ */
+
+static const char *pinned(const struct st_op *op)
+{
+    return jget_str(op->object, "spec.wwid", jget_str(op->object, "status.wwid", ""));
+}
+
+static size_t portals_of(struct st_op *op, const json_t *target, const char **dst)
+{
+    const json_t *list = target == NULL ? NULL : jget(target, "spec.portals");
+    size_t n = 0;
+
+    for (size_t i = 0; i < json_array_size(list) && n < LUN_PORTALS_MAX; i++) {
+        dst[n++] = arena_strdup(&op->a, json_string_value(json_array_get(list, i)));
+    }
+    return n;
+}
+
+static void keep_lun(struct st_op *op)
+{
+    struct st_lun *l = OBJ_NEW(struct st_lun);
+    struct st_lun *old;
+
+    l->device = mem_strdup(op->lun.device);
+    l->state = op->lun.state;
+    l->message = mem_strdup(op->lun.message[0] != '\0' ? op->lun.message : op->lun.reason);
+    old = map_put(&op->h->luns, op->name, l);
+    if (old != NULL) {
+        free(old->device);
+        free(old->message);
+        free(old);
+    }
+}
+
+static void lun_end(struct st_op *op)
+{
+    const struct lun_plan *p = &op->lun;
+    const char *wwid = p->pin[0] != '\0' ? p->pin : pinned(op);
+
+    keep_lun(op);
+    if (wwid[0] != '\0' && (p->pin[0] != '\0' || p->state == ST_READY)) {
+        st_detail(op, "wwid", json_string(wwid));
+    }
+    if (p->device[0] != '\0') {
+        st_detail(op, "device", json_string(p->device));
+    }
+    st_detail(op, "paths",
+              json_pack("{s:I, s:I}", "total", (json_int_t)p->min_paths, "active",
+                        (json_int_t)p->usable));
+    st_answer(op, p->state, p->reason, p->message);
+}
+
+static void lun_step(struct st_op *op);
+
+static void stepped(struct st_op *op, const struct cmd_result *r)
+{
+    const struct lun_step *s = &op->lun.steps[op->step_at];
+
+    st_step_failed(op, lun_step_name(s->kind), r);
+    op->step_at++;
+    op->second_half = false;
+    lun_step(op);
+}
+
+static void mapped(struct st_op *op, const struct cmd_result *r)
+{
+    st_step_failed(op, "multipath -a", r);
+    op->second_half = true;
+    lun_step(op);
+}
+
+/* Our settings into the record that iscsiadm has just made: a file of mode 0600 in its database. */
+static void settings_of(const json_t *target, struct iscsi_settings *s)
+{
+    *s = (struct iscsi_settings){
+        .header_crc = str_eq(jget_str(target, "spec.headerDigest", ""), "CRC32C"),
+        .data_crc = str_eq(jget_str(target, "spec.dataDigest", ""), "CRC32C"),
+        .replacement_ms = jget_duration(target, "spec.replacementTimeout", 5000),
+        .noop_interval_ms = jget_duration(target, "spec.noopInterval", 5000),
+        .noop_timeout_ms = jget_duration(target, "spec.noopTimeout", 5000),
+    };
+}
+
+static int write_whole(const char *path, const struct buf *b)
+{
+    char *tmp = mem_printf("%s.picket", path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, b->data, b->len) == (ssize_t)b->len && fsync(fd) == 0;
+
+    if (fd >= 0) {
+        ok = close(fd) == 0 && ok;
+    }
+    ok = ok && rename(tmp, path) == 0;
+    free(tmp);
+    return ok ? 0 : -1;
+}
+
+static void set_record(struct st_op *op, const char *path, const json_t *target)
+{
+    struct buf out = { 0 };
+    struct iscsi_settings s;
+    char *text = mem_alloc(RECORD_MAX);
+    FILE *f = fopen(path, "re");
+    size_t len = f == NULL ? 0 : fread(text, 1, RECORD_MAX, f);
+    struct err err;
+
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    settings_of(target, &s);
+    if (iscsi_record_set(text, len, &s, &out, &err) != 0) {
+        (void)snprintf(op->step_why, sizeof(op->step_why), "%.200s: %.300s", path, err.msg);
+    } else if ((out.len != len || memcmp(out.data, text, len) != 0) &&
+               write_whole(path, &out) != 0) {
+        (void)snprintf(op->step_why, sizeof(op->step_why), "%s: %s", path, strerror(errno));
+    }
+    buf_done(&out);
+    free(text);
+}
+
+/* etc/iscsi/nodes/IQN/ADDRESS,PORT,TAG/default, or without a tag a file ADDRESS,PORT. */
+static void recorded(struct st_op *op, const struct cmd_result *r)
+{
+    const struct lun_step *s = &op->lun.steps[op->step_at];
+    const json_t *target =
+        st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
+    glob_t g = { 0 };
+    char *pattern;
+
+    st_step_failed(op, "new node record", r);
+    pattern = mem_printf("%s/iscsi/nodes/%s/%.*s,*", op->h->etc, jget_str(target, "spec.iqn", "?"),
+                         (int)strcspn(s->portal, ":"), s->portal);
+    if (r->end == CMD_OK && glob(pattern, 0, NULL, &g) == 0) {
+        for (size_t i = 0; i < g.gl_pathc; i++) {
+            char *inner = mem_printf("%s/default", g.gl_pathv[i]);
+
+            set_record(op, access(inner, F_OK) == 0 ? inner : g.gl_pathv[i], target);
+            free(inner);
+        }
+    }
+    globfree(&g);
+    free(pattern);
+    op->step_at++;
+    lun_step(op);
+}
+
+static void lun_look(struct st_op *op);
+
+static void run_step(struct st_op *op, const struct lun_step *s)
+{
+    const json_t *target =
+        st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
+    const char *iqn = target == NULL ? "" : jget_str(target, "spec.iqn", "");
+    struct arena *a = &op->a;
+
+    lg_info("storage", "lun=%s step=%s portal=%s wwid=%s why=\"%s\"", op->name,
+            lun_step_name(s->kind), s->portal, s->wwid, s->why);
+    switch (s->kind) {
+    case LUN_RECORD:
+        st_run(op,
+               st_argv(a, ISCSIADM, "-m", "node", "-T", iqn, "-p", s->portal, "-o", "new", NULL), 0,
+               recorded);
+        return;
+    case LUN_LOGIN:
+        st_run(op, st_argv(a, ISCSIADM, "-m", "node", "-T", iqn, "-p", s->portal, "--login", NULL),
+               0, stepped);
+        return;
+    case LUN_RESCAN:
+        st_run(op,
+               st_argv(a, ISCSIADM, "-m", "session", "-r",
+                       arena_printf(a, "%llu", (unsigned long long)s->sid), "--rescan", NULL),
+               0, stepped);
+        return;
+    case LUN_MAP:
+        if (op->second_half) {
+            st_run(op, st_argv(a, MULTIPATHD, "add", "map", s->wwid, NULL), 0, stepped);
+        } else {
+            st_run(op, st_argv(a, MULTIPATH, "-a", s->wwid, NULL), 0, mapped);
+        }
+        return;
+    case LUN_STOP_QUEUEING:
+        st_run(op, st_argv(a, MULTIPATHD, "disablequeueing", "map", s->wwid, NULL), 0, stepped);
+        return;
+    }
+    CHECK_UNREACHABLE();
+}
+
+static void lun_step(struct st_op *op)
+{
+    if (op->step_at < op->lun.n_steps && !op->aborted) {
+        run_step(op, &op->lun.steps[op->step_at]);
+    } else {
+        st_later(op, ST_PAUSE_MS, lun_look);
+    }
+}
+
+static void lun_decide(struct st_op *op)
+{
+    const char *portals[LUN_PORTALS_MAX];
+    const char *name = jget_str(op->object, "spec.target", NULL);
+    const json_t *target = name == NULL ? NULL : st_object(op->h, "iscsitargets", name);
+    struct lun_want want = { .name = op->name,
+                             .target = target == NULL ? NULL : jget_str(target, "spec.iqn", ""),
+                             .portals = portals,
+                             .lun = (uint64_t)jget_int(op->object, "spec.lun", 0),
+                             .wwid = pinned(op),
+                             .min_paths = (size_t)jget_int(op->object, "spec.minPaths", 0),
+                             .paused = json_is_true(jget(op->object, "spec.paused")) };
+    struct lun_have have = { .sessions = op->has_sessions ? &op->sessions : NULL,
+                             .maps = op->has_maps ? &op->maps : NULL,
+                             .disks = op->disks,
+                             .n_disks = op->n_disks,
+                             .why = op->look_why };
+
+    want.n_portals = portals_of(op, target, portals);
+    lun_plan(&want, &have, &op->a, &op->lun);
+    if (op->lun.n_steps == 0 || st_over(op)) {
+        lun_end(op);
+    } else {
+        lun_step(op);
+    }
+}
+
+static void look_at_disk(struct st_op *op)
+{
+    while (op->disk_at < op->n_disks && op->disks[op->disk_at].wwid != NULL) {
+        op->disk_at++;
+    }
+    if (op->disk_at == op->n_disks) {
+        lun_decide(op);
+        return;
+    }
+    st_run(op,
+           st_argv(&op->a, SCSI_ID, "--whitelisted", "--device",
+                   arena_printf(&op->a, "/dev/%s", op->disks[op->disk_at].device), NULL),
+           0, have_wwid);
+}
+
+static void lun_looked(struct st_op *op)
+{
+    if (jget_str(op->object, "spec.target", NULL) != NULL) {
+        session_disks(op);
+    } else {
+        map_disks(op, pinned(op));
+    }
+    look_at_disk(op);
+}
+
+static void lun_look(struct st_op *op)
+{
+    st_look_san(op, lun_looked);
+}
+
+void st_lun_begin(struct st_op *op)
+{
+    const char *target = op->object == NULL ? NULL : jget_str(op->object, "spec.target", NULL);
+    const json_t *t = target == NULL ? NULL : st_object(op->h, "iscsitargets", target);
+
+    if (op->object == NULL) {
+        st_answer(op, ST_READY, "Deleted", "its sessions and its data stay");
+    } else if (target != NULL && t == NULL) {
+        st_answer(op, ST_NOT_READY, "TargetMissing", "waits for its ISCSITarget");
+    } else if (t != NULL && jget(t, "spec.chap") != NULL) {
+        st_answer(op, ST_NOT_READY, "ChapNotDelivered",
+                  "its target wants CHAP, whose secrets no host is given yet: make the node record "
+                  "by hand (iscsiadm -m node -o update) and leave spec.chap out");
+    } else {
+        lun_look(op);
+    }
+}
+
+/* --- a target ----------------------------------------------------------------------------------
+ */
+
+static void target_looked(struct st_op *op)
+{
+    const char *portals[LUN_PORTALS_MAX];
+    const char *iqn = jget_str(op->object, "spec.iqn", "");
+    size_t n = portals_of(op, op->object, portals), up = 0;
+    json_t *list = json_array();
+    char *text;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct iscsi_session *s = iscsi_find(&op->sessions, iqn, portals[i]);
+
+        up += s != NULL && s->logged_in ? 1 : 0;
+        (void)json_array_append_new(list, json_pack("{s:s, s:s}", "portal", portals[i], "state",
+                                                    s == NULL      ? "Free"
+                                                    : s->logged_in ? "LoggedIn"
+                                                                   : "Failed"));
+    }
+    st_detail(op, "sessions", list);
+    text = arena_printf(&op->a, "sessions over %zu of %zu portals", up, n);
+    if (!op->has_sessions) {
+        st_answer(op, ST_UNKNOWN, "CannotLook", op->look_why);
+    } else {
+        st_answer(op, ST_READY, up == n ? "LoggedIn" : up == 0 ? "Idle" : "Degraded", text);
+    }
+}
+
+void st_target_begin(struct st_op *op)
+{
+    if (op->object == NULL) {
+        st_answer(op, ST_READY, "Deleted", "its sessions stay");
+    } else {
+        st_look_san(op, target_looked);
+    }
+}
+
+/* --- path policies: one fragment for all -------------------------------------------------------
+ */
+
+static void reconfigured(struct st_op *op, const struct cmd_result *r)
+{
+    if (r->end == CMD_OK) {
+        st_answer(op, ST_READY, "Written", "");
+    } else {
+        st_answer(op, ST_NOT_READY, "NotReconfigured", r->why);
+    }
+}
+
+static bool same_file(const char *path, const struct buf *b)
+{
+    char *text = mem_alloc(b->len + 2);
+    FILE *f = fopen(path, "re");
+    size_t len = f == NULL ? 0 : fread(text, 1, b->len + 1, f);
+    bool same = f != NULL && len == b->len && memcmp(text, b->data, len) == 0;
+
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    free(text);
+    return same;
+}
+
+static size_t policies(struct st_op *op, const json_t **dst, size_t max)
+{
+    const char *key;
+    void *v;
+    size_t n = 0;
+
+    for (size_t i = 0; map_next(&op->h->objects, &i, &key, &v);) {
+        if (str_starts(key, "multipathpolicies/") && n < max) {
+            dst[n++] = v;
+        }
+    }
+    return n;
+}
+
+void st_policy_begin(struct st_op *op)
+{
+    const json_t *list[256];
+    size_t n = policies(op, list, ARRAY_LEN(list));
+    struct buf b = { 0 };
+    struct err err;
+    char *dir = arena_printf(&op->a, "%s/multipath/conf.d", op->h->etc);
+    char *path = arena_printf(&op->a, "%s/picket.conf", dir);
+
+    if (mpath_conf_render(list, n, &b, &err) != 0) {
+        st_answer(op, ST_NOT_READY, "Invalid", err.msg);
+    } else if (same_file(path, &b)) {
+        st_answer(op, ST_READY, "Written", "");
+    } else if ((mkdir(dir, 0755) != 0 && errno != EEXIST) || write_whole(path, &b) != 0) {
+        st_answer(op, ST_NOT_READY, "NotWritten",
+                  arena_printf(&op->a, "%s: %s", path, strerror(errno)));
+    } else {
+        lg_info("storage", "file=%s msg=\"written; multipathd reads it again\"", path);
+        st_run(op, st_argv(&op->a, MULTIPATHD, "reconfigure", NULL), 0, reconfigured);
+    }
+    buf_done(&b);
+}

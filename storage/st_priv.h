@@ -1,0 +1,99 @@
+#ifndef STORAGE_ST_PRIV_H
+#define STORAGE_ST_PRIV_H
+
+/* Shared by st_host.c and the st_*_exec.c only. */
+
+#include "base/map.h"
+#include "storage/cmd_exec.h"
+#include "storage/lun_plan.h"
+#include "storage/st_host.h"
+
+#define ST_OP_MAGIC 0x73746f70U
+#define ST_COMMAND_MS 20000U
+#define ST_ROUNDS_MAX 12
+#define ST_PAUSE_MS 700U /* after steps: udev and multipathd need a moment */
+
+/* What the last application found out about a LUN; groups stand on it. */
+struct st_lun {
+    char *device; /* "/dev/mapper/...", "" when not ready */
+    enum st_state state;
+    char *message;
+};
+
+struct st_host {
+    uv_loop_t *loop;
+    char *programs, *etc;
+    struct cmd_runner *runner;
+    struct map objects; /* "plural/name" -> json_t, as applied last */
+    struct map luns;    /* name -> struct st_lun */
+    size_t ops;
+    bool closing;
+    void (*on_closed)(void *ctx);
+    void *on_closed_ctx;
+};
+
+typedef void st_next(struct st_op *op, const struct cmd_result *r);
+
+struct st_op {
+    unsigned magic;
+    struct st_host *h;
+    char *plural, *name;
+    json_t *object;
+    bool meta_lock;
+    uint64_t deadline_ms;
+    st_answer_cb *cb;
+    void *ctx;
+    uv_timer_t timer;
+    struct cmd *cmd;
+    st_next *next;
+    void (*later)(struct st_op *op); /* the timer's */
+    void (*then)(struct st_op *op);  /* after a look at the SAN */
+    bool aborted;
+    bool failed; /* a step: look once more, and leave the rest to the next application */
+    struct st_answer ans;
+    char reason[64], message[512];
+    char step_why[512]; /* why the last step failed */
+    unsigned round;
+    /* of a round; the arena is emptied between them */
+    struct arena a;
+    struct iscsi_sessions sessions;
+    bool has_sessions;
+    struct mpath_maps maps;
+    bool has_maps;
+    const char *look_why;
+    struct lun_disk *disks;
+    size_t n_disks, disk_at;
+    struct lun_plan lun;
+    struct lvm_report report;
+    struct vg_disk *vg_disks;
+    size_t n_vg_disks;
+    struct sig_verdict sigs;
+    bool has_sigs;
+    uint64_t edge_at;
+    struct st_plan plan;
+    size_t step_at;
+    bool second_half; /* of a step that is two commands */
+    char *file;       /* rendered configuration */
+};
+
+/* Run a command, then `next`.  What cannot be started is a failed result. */
+void st_run(struct st_op *op, const char *const *argv, size_t output_max, st_next *next);
+void st_later(struct st_op *op, uint64_t ms, void (*fn)(struct st_op *op));
+void st_answer(struct st_op *op, enum st_state state, const char *reason, const char *message);
+/* Nothing is left of the time, or somebody wants it to end. */
+bool st_over(const struct st_op *op);
+void st_round_begin(struct st_op *op);
+const char *const *st_argv(struct arena *a, const char *program, ...) __attribute__((sentinel));
+const json_t *st_object(const struct st_host *h, const char *plural, const char *name);
+void st_detail(struct st_op *op, const char *key, json_t *value);
+/* The result's one line, or what it printed to standard error. */
+void st_step_failed(struct st_op *op, const char *what, const struct cmd_result *r);
+
+void st_lun_begin(struct st_op *op);
+void st_target_begin(struct st_op *op);
+void st_policy_begin(struct st_op *op);
+void st_vg_begin(struct st_op *op);
+/* Sessions and maps, then `then`. */
+void st_look_san(struct st_op *op, void (*then)(struct st_op *op));
+
+#endif
