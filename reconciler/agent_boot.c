@@ -199,7 +199,7 @@ static void on_locks(void *data, const struct err *err, json_t *j)
 static void read_locks(struct agent *a)
 {
     a->sent_ms = clock_now_ms();
-    a->step_call = api_list(a->api, "locks", NULL, on_locks, a);
+    a->step_call = agent_read(a, "locks", NULL, NULL, on_locks, a);
 }
 
 void agent_boot_inventoried(struct agent *a)

@@ -18,7 +18,9 @@
  * connections, and when renewals hang there it is for want of a leader, which is no better
  * elsewhere and no reason for every host to list everything again. */
 
-#define RETIRE_MS 20000U /* longer than the timeout of any call */
+#define READ_MS 5000U    /* a host that lost its power does not answer: ask another one soon */
+#define RETIRE_MS 20000U /* longer than the timeout of any call: closing ends them without a word  \
+                          */
 
 int agent_client_open(struct agent *a, const char *first, struct err *err)
 {
@@ -105,6 +107,16 @@ void agent_client_tick(struct agent *a, uint64_t now)
             a->retired[i].api = NULL;
         }
     }
+}
+
+struct http_call *agent_read(struct agent *a, const char *plural, const char *name,
+                             const char *query, api_cb *cb, void *data)
+{
+    struct api_op op = {
+        .method = "GET", .plural = plural, .name = name, .query = query, .timeout_ms = READ_MS
+    };
+
+    return api_start(a->api, &op, cb, data);
 }
 
 unsigned agent_client_close(struct agent *a, void (*on_closed)(void *ctx))

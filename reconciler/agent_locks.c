@@ -295,7 +295,7 @@ void agent_locks_tick(struct agent *a, uint64_t now)
     a->list_busy = true;
     a->list_ms = now;
     a->list_incarnation = a->incarnation;
-    (void)api_list(a->api, "locks", query, on_listed, a);
+    (void)agent_read(a, "locks", NULL, query, on_listed, a);
     free(query);
 }
 
@@ -350,7 +350,7 @@ static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_r
         r->index = i;
         CHECK(slash != NULL);
         *slash = '.'; /* "volumes.lvvm1" is the name of the Lock */
-        (void)api_get(c->a->api, "locks", object, on_read, r);
+        (void)agent_read(c->a, "locks", object, NULL, on_read, r);
         free(object);
     }
 }

@@ -174,6 +174,9 @@ void agent_boot_inventoried(struct agent *a);
 int agent_client_open(struct agent *a, const char *first, struct err *err);
 void agent_client_follow(struct agent *a, const char *endpoint); /* the renewer's */
 void agent_client_tick(struct agent *a, uint64_t now);
+/* GET an object, or a list (name NULL), within a time that a retired client outlives. */
+struct http_call *agent_read(struct agent *a, const char *plural, const char *name,
+                             const char *query, api_cb *cb, void *data);
 unsigned agent_client_close(struct agent *a, void (*on_closed)(void *ctx)); /* how many close */
 void agent_client_free(struct agent *a);
 

@@ -13,7 +13,11 @@ $(O)/sim-cluster: $(O)/tests/sim/sim_main.o $(O)/clustersim.o $(NODE_OBJS) $(LIN
 	@echo "  LD    $@"
 	$(Q)$(CC) $(LDFLAGS) $(CLUSTERSIM_LDFL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS)
 
--include $(CLUSTERSIM_OBJS:.o=.d)
+$(O)/sim-selftest: $(O)/tests/sim/selftest.o $(O)/clustersim.o $(NODE_OBJS) $(LINK)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDFLAGS) $(CLUSTERSIM_LDFL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LINK) -Wl,--end-group $(LDLIBS) -lcmocka
+
+-include $(CLUSTERSIM_OBJS:.o=.d) $(O)/tests/sim/selftest.d
 
 .PHONY: sim-cluster
 sim-cluster: $(O)/sim-cluster ## random clusters under faults in virtual time; SEEDS=N SEED0=S MINUTES=M

@@ -20,10 +20,11 @@ struct guest {
     uint64_t incarnation, token, top_token;
 };
 
+/* Who wrote to a volume last: a running guest writes all the time. */
 struct writer {
     struct machine *m;
+    char vm[64];
     uint64_t incarnation, token;
-    bool active;
 };
 
 /* In the heap of the picketd. */
@@ -145,6 +146,25 @@ void check_guest_stopped(struct machine *m, const char *vm)
     if (g->on == m) {
         g->on = NULL;
     }
+}
+
+void check_writer(struct machine *m, const char *volume, const char *vm, uint64_t incarnation,
+                  uint64_t token)
+{
+    struct sim *s = m->s;
+    struct writer *w = map_get(&s->writers, volume);
+
+    if (w == NULL) {
+        w = OBJ_NEW(struct writer);
+        (void)map_put(&s->writers, volume, w);
+    } else if (map_get(&w->m->running, w->vm) != NULL && (w->m != m || !str_eq(w->vm, vm))) {
+        sim_violate(s, "P1: %s on %s and %s on %s write to %s", w->vm, w->m->name, vm, m->name,
+                    volume);
+    }
+    w->m = m;
+    (void)str_copy(w->vm, sizeof(w->vm), vm);
+    w->incarnation = incarnation;
+    w->token = token;
 }
 
 /* Do both ends of a migration hold the lock? */

@@ -32,6 +32,9 @@ static void look_domains(struct machine *m)
         if (is && !was) {
             (void)map_put(&m->running, vm, m);
             check_guest_started(m, vm, dom->incarnation, dom->token);
+            for (size_t k = 0; k < dom->n_disks; k++) {
+                check_writer(m, dom->disks[k], vm, dom->incarnation, dom->token);
+            }
         } else if (!is && was) {
             (void)map_del(&m->running, vm);
             check_guest_stopped(m, vm);

@@ -247,9 +247,6 @@ void proc_end(struct proc *p, bool power, const char *why)
 
 static void machine_dies(struct machine *m)
 {
-    struct sim *s = m->s;
-
-    s->stats.host_ms += 0;
     for (unsigned i = 0; i < PROCS; i++) {
         m->procs[i].stay = false;
         proc_end(&m->procs[i], true, "no power");

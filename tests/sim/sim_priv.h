@@ -202,8 +202,10 @@ void machine_clock_set(struct machine *m, double rate); /* go on from now */
 
 /* --- event loop (sim_uv.c) --- */
 uv_loop_t *sim_loop_new(void);
+void sim_uv_reset(void);
 
 /* --- network (sim_stream.c) --- */
+void sim_net_reset(void);
 void sim_net_proc_died(struct proc *p);
 void sim_net_machine_died(struct machine *m);
 bool sim_path(const struct sim *s, unsigned link, unsigned from, unsigned to);
@@ -276,6 +278,8 @@ void check_free(struct sim *s);
 struct rep_fsm check_wrap_fsm(struct proc *p, const struct rep_fsm *real);
 struct rep_events check_wrap_events(struct proc *p, const struct rep_events *real);
 void check_guest_started(struct machine *m, const char *vm, uint64_t incarnation, uint64_t token);
+void check_writer(struct machine *m, const char *volume, const char *vm, uint64_t incarnation,
+                  uint64_t token);
 void check_guest_stopped(struct machine *m, const char *vm);
 void check_volume(struct machine *m, const char *volume, bool active);
 bool check_lock_shared(struct sim *s, const char *volume, const char *a, const char *b);

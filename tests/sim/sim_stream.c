@@ -809,6 +809,13 @@ void sim_net_machine_died(struct machine *m)
     ends_gone(NULL, m);
 }
 
+/* Nothing of a world is left for the next one. */
+void sim_net_reset(void)
+{
+    memset(listeners, 0, sizeof(listeners));
+    next_conn = 0;
+}
+
 /* --- TLS: nobody has certificates here ---------------------------------------------------------
  */
 

@@ -36,6 +36,8 @@ struct swarm {
     unsigned vms;
     bool enabled[F_COUNT];
     uint64_t mean_ms; /* between faults */
+    unsigned trigger; /* per mille of the cluster's own events that bring a fault at once */
+    bool injecting;
     bool calm;
     char *yaml;
 };
@@ -48,6 +50,7 @@ static struct swarm *swarm; /* one world a process */
 struct repair {
     enum fault f;
     unsigned a, b, k;
+    int link;
     char name[64];
 };
 
@@ -73,10 +76,10 @@ static void on_repair(void *arg, uint64_t n)
         sim_start(s, name_of(r->a), (enum sim_proc)r->k);
         break;
     case F_CUT:
-        sim_cut_both(s, name_of(r->a), name_of(r->b), SIM_ALL_LINKS, false);
+        sim_cut_both(s, name_of(r->a), name_of(r->b), r->link, false);
         break;
     case F_CUT_ONE_WAY:
-        sim_cut(s, name_of(r->a), name_of(r->b), SIM_ALL_LINKS, false);
+        sim_cut(s, name_of(r->a), name_of(r->b), r->link, false);
         break;
     case F_ISOLATE:
         sim_isolate(s, name_of(r->a), false);
@@ -161,14 +164,15 @@ static void fault_network(enum fault f)
     struct repair r = { .f = f, .a = any_machine(), .b = any_machine() };
     struct sim *s = swarm->s;
 
+    r.link = sim_rand(3) == 0 ? (int)sim_rand(s->opts.links) : SIM_ALL_LINKS;
     if (f == F_ISOLATE) {
         sim_isolate(s, name_of(r.a), true);
     } else if (r.a == r.b) {
         return;
     } else if (f == F_CUT) {
-        sim_cut_both(s, name_of(r.a), name_of(r.b), SIM_ALL_LINKS, true);
+        sim_cut_both(s, name_of(r.a), name_of(r.b), r.link, true);
     } else {
-        sim_cut(s, name_of(r.a), name_of(r.b), SIM_ALL_LINKS, true);
+        sim_cut(s, name_of(r.a), name_of(r.b), r.link, true);
     }
     repair_in(200, 30000, &r);
 }
@@ -299,18 +303,45 @@ static void inject(enum fault f)
     }
 }
 
-static void on_fault(void *arg, uint64_t n)
+static void one_fault(void)
 {
     enum fault f = (enum fault)sim_rand(F_COUNT);
 
+    if (!swarm->calm && swarm->enabled[f]) {
+        swarm->injecting = true;
+        inject(f);
+        swarm->injecting = false;
+    }
+}
+
+static void on_trigger(void *arg, uint64_t n)
+{
+    (void)arg;
+    (void)n;
+    one_fault();
+}
+
+/* Things go wrong where it hurts most: right when the cluster does something. */
+static void on_line(void *ctx, uint64_t ms, const char *line)
+{
+    bool own = str_starts(line, "cluster: ") || strstr(line, " runs (") != NULL ||
+               strstr(line, ": off ") != NULL || strstr(line, ": power off") != NULL;
+
+    (void)ctx;
+    (void)ms;
+    if (own && !swarm->calm && !swarm->injecting && sim_rand(1000) < swarm->trigger) {
+        sim_post(NULL, sim_rand(3) == 0 ? sim_rand(3000000) : sim_rand(20000), on_trigger, NULL, 0);
+    }
+}
+
+static void on_fault(void *arg, uint64_t n)
+{
     (void)arg;
     (void)n;
     if (swarm->calm) {
         return;
     }
-    if (swarm->enabled[f]) {
-        inject(f);
-    }
+    one_fault();
     sim_post(NULL, (1 + sim_rand(2 * swarm->mean_ms)) * 1000, on_fault, NULL, 0);
 }
 
@@ -387,6 +418,7 @@ static void prepare(struct swarm *w, struct prng *r)
     for (int i = 0; i < F_COUNT; i++) {
         w->enabled[i] = prng_below(r, 5) < 3;
     }
+    w->trigger = prng_below(r, 2) == 0 ? (unsigned)prng_below(r, 400) : 0;
     w->yaml = sim_base_yaml(s, w->vms);
 }
 
@@ -408,6 +440,7 @@ static void storm(struct swarm *w, uint64_t ms)
     uint64_t until = sim_time(s) + ms;
 
     sim_writers(s, true);
+    sim_on_line(s, on_line, NULL);
     on_fault(NULL, 0);
     on_round(NULL, 0);
     while (sim_time(s) < until && sim_violations(s) == 0) {

@@ -82,6 +82,13 @@ static void slot_post(uv_handle_t *h, uint64_t delay_us, sim_fn *fn)
     sim_post(h->loop->data, delay_us, fn, (void *)(uintptr_t)slot_no(h), ++sl->gen);
 }
 
+void sim_uv_reset(void)
+{
+    free(slots);
+    slots = NULL;
+    n_slots = cap_slots = free_slot = 0;
+}
+
 /* --- loops -------------------------------------------------------------------------------------
  */
 
