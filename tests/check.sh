@@ -1,12 +1,12 @@
 #!/bin/bash
 # Everything that `make check` runs.  The last line is "N passed, N failed".
 #
-#   tests/check.sh [SECTION...]   sections: unit san tidy sim mutants fuzz dev
+#   tests/check.sh [SECTION...]   sections: unit san tidy sim mutants fuzz torture dev
 #
 # Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-sections=${*:-unit tidy san sim mutants fuzz dev}
+sections=${*:-unit tidy san sim mutants fuzz torture dev}
 logs=build/check
 mkdir -p "$logs"
 passed=0
@@ -59,6 +59,10 @@ for s in $sections; do
         step 'mutants: a sample' 900 tests/mutants/run.py --sample ;;
     fuzz)
         step 'fuzz' 1500 make -s -j2 fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-5}" ;;
+    torture)
+        step 'torture: its checker' 120 tests/torture/check_test.py
+        step 'torture: build' 900 make -s -j2 torture-build
+        step 'torture' 300 make -s torture SECONDS=60 ;;
     dev)
         for t in tests/dev/*_test.py tests/dev/*_test.sh; do
             [ -e "$t" ] && step "dev $(basename "$t")" 300 "$t"

@@ -212,6 +212,8 @@ static void on_open(struct stream *s, const struct err *err)
         conn_over(c, err->msg);
         return;
     }
+    c->parser =
+        http_parser_new(HTTP_RESPONSES, 0, c->link->watch_key == NULL ? &call_cbs : &watch_cbs, c);
     load_link_ready_now(c->link);
     if (c->link->watch_key != NULL) {
         buf_add_str(&b, "{\"create_request\":{");
@@ -263,10 +265,7 @@ void load_json_dial(struct load_link *l)
     struct err err;
 
     c->link = l;
-    c->parser =
-        http_parser_new(HTTP_RESPONSES, 0, l->watch_key == NULL ? &call_cbs : &watch_cbs, c);
     if (stream_connect(l->loop, l->address, &o, &cbs, c, &c->stream, &err) != 0) {
-        http_parser_free(c->parser);
         free(c);
         load_link_lost(l);
         return;

@@ -176,7 +176,10 @@ class Store:
 
 
 class Picket(Store):
-    def __init__(self, folder, bin_dir, n=3, heartbeat=None, election=None, keep=False, wrap=None, log_level=None):
+    """relay(i, j): the port where member i reaches member j instead of j's own; env(i): more of its environment;
+    data(i): its data folder, made already."""
+
+    def __init__(self, folder, bin_dir, n=3, heartbeat=None, election=None, keep=False, relay=None, env=None, data=None):
         self.name, self.dir, self.keep = "picket", folder, keep
         cluster = str(uuid.uuid4())
         pki = os.path.join(folder, "pki")
@@ -188,20 +191,24 @@ class Picket(Store):
         self.peers = [("127.0.0.1", p) for p in ports[n:]]
         self.pki, self.cluster = pki, cluster
         self.members = []
-        boot = ",".join("%d=%s@127.0.0.1:%d" % (i + 1, names[i], self.peers[i][1]) for i in range(n))
+        where = (lambda i: names[i] + ":7640") if relay else (lambda i: "127.0.0.1:%d" % self.peers[i][1])
+        boot = ",".join("%d=%s@%s" % (i + 1, names[i], where(i)) for i in range(n))
         for i, x in enumerate(names):
-            data = os.path.join(folder, x)
-            os.makedirs(data, exist_ok=True)
-            args = [os.path.join(bin_dir, "picketd"), "--name", x, "--data", data, "--cluster", cluster,
+            home = data(i) if data else os.path.join(folder, x)
+            os.makedirs(home, exist_ok=True)
+            args = [os.path.join(bin_dir, "picketd"), "--name", x, "--data", home, "--cluster", cluster,
                     "--listen-peer", "127.0.0.1:%d" % self.peers[i][1], "--listen-api", "127.0.0.1:%d" % self.api[i][1],
                     "--bootstrap", boot, "--tls-ca", pki + "/ca.crt", "--tls-cert", "%s/%s.crt" % (pki, x),
                     "--tls-key", "%s/%s.key" % (pki, x)]
             if heartbeat:
                 args += ["--raft-heartbeat-ms", str(heartbeat), "--raft-election-ms", str(election)]
-            if wrap:
-                args = wrap(i, args)
-            env = dict(os.environ, PICKET_LOG=log_level) if log_level else None
-            self.members.append(Member(x, args, os.path.join(folder, x + ".log"), env))
+            more = dict(os.environ, **(env(i) if env else {}))
+            if relay:
+                more["PICKET_ADDRESS_MAP"] = os.path.join(folder, x + ".map")
+                with open(more["PICKET_ADDRESS_MAP"], "w") as f:
+                    for j in range(n):
+                        f.write("%s:7640 127.0.0.1:%d\n" % (names[j], relay(i, j) if i != j else self.peers[j][1]))
+            self.members.append(Member(x, args, os.path.join(folder, x + ".log"), more))
         self.context = ssl.create_default_context(cafile=pki + "/ca.crt")
         self.context.check_hostname = False
         self.context.load_cert_chain(pki + "/load.crt", pki + "/load.key")
