@@ -168,11 +168,31 @@ static void lun_end(struct st_op *op)
 
 static void lun_step(struct st_op *op);
 
+static uint32_t portal_bit(struct st_op *op, const char *portal)
+{
+    const json_t *target =
+        st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
+    const char *portals[LUN_PORTALS_MAX];
+    size_t n = portals_of(op, target, portals);
+
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(portals[i], portal)) {
+            return 1U << i;
+        }
+    }
+    return 0;
+}
+
+/* A portal that does not answer is tried once each time: the others go on meanwhile. */
 static void stepped(struct st_op *op, const struct cmd_result *r)
 {
     const struct lun_step *s = &op->lun.steps[op->step_at];
 
     st_step_failed(op, lun_step_name(s->kind), r);
+    if (s->kind == LUN_LOGIN && r->end != CMD_OK) {
+        op->failed = false;
+        op->dark |= portal_bit(op, s->portal);
+    }
     op->step_at++;
     op->second_half = false;
     lun_step(op);
@@ -310,6 +330,18 @@ static void lun_step(struct st_op *op)
     }
 }
 
+static void leave_dark(struct st_op *op)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < op->lun.n_steps; i++) {
+        if ((op->dark & portal_bit(op, op->lun.steps[i].portal)) == 0) {
+            op->lun.steps[n++] = op->lun.steps[i];
+        }
+    }
+    op->lun.n_steps = n;
+}
+
 static void lun_decide(struct st_op *op)
 {
     const char *portals[LUN_PORTALS_MAX];
@@ -330,6 +362,7 @@ static void lun_decide(struct st_op *op)
 
     want.n_portals = portals_of(op, target, portals);
     lun_plan(&want, &have, &op->a, &op->lun);
+    leave_dark(op);
     if (op->lun.n_steps == 0 || st_over(op)) {
         lun_end(op);
     } else {

@@ -54,6 +54,7 @@ struct st_op {
     char reason[64], message[512];
     char step_why[512]; /* why the last step failed */
     unsigned round;
+    uint32_t dark; /* portals, by their place in the target, where a login failed just now */
     /* of a round; the arena is emptied between them */
     struct arena a;
     struct iscsi_sessions sessions;
