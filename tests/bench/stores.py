@@ -185,7 +185,8 @@ class Picket(Store):
         pki = os.path.join(folder, "pki")
         names = ["node%d" % (i + 1) for i in range(n)]
         make_pki(pki, cluster, [(x, "picket:voters", x) for x in names] + [("load", "picket:raw", "load"),
-                                                                           ("admin", "picket:admins", "admin")])
+                                                                           ("admin", "picket:admins", "admin"),
+                                                                           ("viewer", "picket:viewers", "viewer")])
         ports = free_ports(2 * n)
         self.api = [("127.0.0.1", p) for p in ports[:n]]
         self.peers = [("127.0.0.1", p) for p in ports[n:]]
