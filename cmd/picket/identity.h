@@ -6,6 +6,7 @@
 #include "cmd/picket/cli.h"
 
 extern const char backup_help[];
+extern const char host_help[];
 extern const char init_help[];
 extern const char join_help[];
 extern const char member_help[];
@@ -18,6 +19,7 @@ int verb_backup(struct cli *c, int argc, char **argv);
 int verb_recover(struct cli *c, int argc, char **argv);
 int verb_restore(struct cli *c, int argc, char **argv);
 int verb_init(struct cli *c, int argc, char **argv);
+int verb_host(struct cli *c, int argc, char **argv);
 int verb_join(struct cli *c, int argc, char **argv);
 int verb_token(struct cli *c, int argc, char **argv);
 int verb_member(struct cli *c, int argc, char **argv);

@@ -210,6 +210,11 @@ watchdog-socket = /run/picket/watchdog.sock
     def apply(self, text, **kw):
         return self.picket("apply", "-f", "-", stdin=text, **kw)
 
+    def change(self, vm, more, memory="96Mi"):
+        """Apply one guest again, with more lines in its spec."""
+        i = self.names().index(vm)
+        self.apply("\n---\n".join(guest(i + 1, vm, self.guests[i][1], memory, more)) + "\n")
+
     # --- asking ---
 
     def get(self, kind, name):
@@ -283,6 +288,31 @@ watchdog-socket = /run/picket/watchdog.sock
         self.wait("%s Ready with a new incarnation" % name, lambda: self.get("host", name)["status"]["incarnation"] > inc, seconds)
         self.wait_hosts(seconds, [n])
 
+    def on(self, vm, script, **kw):
+        """In dom0 of the host that runs it."""
+        return self.rig.sh(node(self.host_of(vm)), script, **kw)
+
+    def guest_do(self, vm, command):
+        """A line on the guest's console: its PID 1 carries it out."""
+        self.on(vm, "echo '%s' >$(xenstore-read /local/domain/$(xl domid %s)/console/tty)" % (command, vm))
+
+    def instance(self, vm):
+        b = disk.last_beat(self.beats(), vm)
+        return b[1] if b else None
+
+    def still(self, vms, seconds, what):
+        """For so long each of them goes on writing as the same instance, in no other place."""
+        was = {vm: (self.instance(vm), self.host_of(vm)) for vm in vms}
+        end = time.time() + seconds
+        while time.time() < end:
+            time.sleep(5)
+            for vm in vms:
+                check(self.instance(vm) == was[vm][0], "%s: another instance writes (%s)" % (vm, what))
+        for vm in vms:
+            self.wait_beat(vm, end * 1000 - 5000, 60)
+            check((self.instance(vm), self.host_of(vm)) == was[vm], "%s is not where it was (%s)" % (vm, what))
+        self.time.mark("%s: %s for %d s the same instances" % (what, ", ".join(vms), seconds))
+
     # --- what guests wrote ---
 
     def luns(self):
@@ -312,7 +342,7 @@ def node(n):
     return n if isinstance(n, int) else int(n[-1])
 
 
-def guest(number, name, virt, memory):
+def guest(number, name, virt, memory="96Mi", more=""):
     return ["""apiVersion: picket/v1
 kind: Volume
 metadata: {name: %s}
@@ -328,7 +358,7 @@ spec:
     ramdisk: /guest/domu-initrd.gz
     args: console=hvc0 quiet lab.name=%s lab.ip=10.77.0.%d/24
   disks: [{name: root, volume: %s, target: xvda}]
-  nics: [{bridge: br0}]""" % (name, virt, memory, name, 100 + number, name)]
+  nics: [{bridge: br0}]%s""" % (name, virt, memory, name, 100 + number, name, "".join("\n  " + m for m in more.split("\n") if m))]
 
 
 def host(n, fencing):
