@@ -94,13 +94,27 @@ static bool any_matters(const struct change *changes, size_t count)
     return false;
 }
 
-static int judge(const struct pass *p, const struct verdict *before, const struct verdict *after,
-                 struct problems *problems, struct err *err)
+/* Only what makes it worse is refused: asked when there is something to refuse. */
+static bool worse_than_before(struct node *n, const struct verdict *after)
+{
+    struct pass *p = pass_what_if(n, NULL, 0);
+    struct verdict before;
+    bool worse;
+
+    ask(p, &before);
+    pass_what_if_done(p);
+    worse = before.verdict != PLACE_REFUTED || after->left_memory > before.left_memory;
+    verdict_done(&before);
+    return worse;
+}
+
+static int judge(const struct pass *p, const struct verdict *after, struct problems *problems,
+                 struct err *err)
 {
     const char *mode = jget_str(p->cluster, "spec.capacity.onOvercommit", "Warn");
-    bool worse = before->verdict != PLACE_REFUTED || after->left_memory > before->left_memory;
 
-    if (!after->known || after->verdict != PLACE_REFUTED || !worse || str_eq(mode, "Ignore")) {
+    if (!after->known || after->verdict != PLACE_REFUTED || str_eq(mode, "Ignore") ||
+        !worse_than_before(p->c->node, after)) {
         return 0;
     }
     if (str_eq(mode, "Reject")) {
@@ -117,21 +131,17 @@ static int judge(const struct pass *p, const struct verdict *before, const struc
 int capacity_admit(struct node *n, const struct change *changes, size_t count,
                    struct problems *problems, struct err *err)
 {
-    struct verdict before, after;
+    struct verdict after;
     struct pass *p;
     int rc;
 
     if (!any_matters(changes, count)) {
         return 0;
     }
-    p = pass_what_if(n, NULL, 0);
-    ask(p, &before);
-    pass_what_if_done(p);
     p = pass_what_if(n, changes, count);
     ask(p, &after);
-    rc = judge(p, &before, &after, problems, err);
+    rc = judge(p, &after, problems, err);
     pass_what_if_done(p);
-    verdict_done(&before);
     verdict_done(&after);
     return rc;
 }

@@ -214,9 +214,12 @@ static void pass_run(struct controller *c)
     ctl_ready_scan(p); /* after leases were granted to hosts that have just registered */
     ctl_terms_pass(p);
     ctl_device_pass(p);
-    ctl_place_pass(p);
-    ctl_migration_pass(p);
-    some_objects(p);
+    if (ctl_place_pass(p)) {
+        p->more = true; /* that was enough for one turn */
+    } else {
+        ctl_migration_pass(p);
+        some_objects(p);
+    }
     if (!p->more) {
         ctl_cluster_pass(p);
     }

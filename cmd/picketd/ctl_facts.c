@@ -78,9 +78,13 @@ static void status_facts(const json_t *obj, struct vm_facts *f)
     const json_t *st = json_object_get(obj, "status");
     const json_t *halted = json_object_get(st, "halted");
     const json_t *ready = cond_get(obj, "Ready");
+    const char *phase = jget_str(st, "phase", "");
 
     f->assigned = jget_str(st, "assignedHost", "");
-    f->running = str_eq(jget_str(st, "phase", ""), "Running");
+    f->running = str_eq(phase, "Running");
+    f->seen = f->running || str_eq(phase, "Paused") || str_eq(phase, "Stopping")
+                  ? jget_str(st, "host", "")
+                  : "";
     f->ready = f->running && str_eq(jget_str(ready, "status", ""), "True");
     f->halted = halted != NULL && (uint64_t)jget_int(halted, "generation", -1) == f->generation;
     f->avoid = json_object_get(st, "avoid");
@@ -110,16 +114,9 @@ static uint64_t missing_refs(const struct world *w, const struct ctl_obj *o)
     uint64_t n = 0;
 
     for (size_t i = 0; i < o->n_refs; i++) {
-        char kind[64];
-        const char *slash = strchr(o->refs[i], '/');
-        const struct kind *k;
+        const struct world_ref *r = &o->refs[i];
 
-        (void)str_copy(kind, sizeof(kind), o->refs[i]);
-        if (strchr(kind, '/') != NULL) {
-            *strchr(kind, '/') = 0;
-        }
-        k = kind_find(kind);
-        n += k != NULL && world_find(w, k, slash + 1) == NULL;
+        n += !r->owner && world_find(w, r->k, r->name) == NULL;
     }
     return n;
 }
@@ -135,7 +132,7 @@ uint64_t ctl_place_key(const struct world *w, struct ctl_obj *vm)
     sum = sum_u64(sum, (uint64_t)f->on | (uint64_t)f->halted << 1 | (uint64_t)f->running << 2 |
                            (uint64_t)f->ready << 3 | (uint64_t)(missing_refs(w, vm) != 0) << 4);
     if (l == NULL) {
-        return sum_str(sum, f->assigned);
+        return sum_str(sum_str(sum, f->assigned), f->seen);
     }
     sum = sum_u64(sum, l->owner.incarnation);
     sum = sum_u64(sum, l->peer.incarnation);

@@ -101,15 +101,17 @@ struct refs {
     struct buf *out;
 };
 
-static void ref_check(void *ctx, const char *ref_kind, const char *name, const char *path)
+static void ref_add(struct refs *r, const struct kind *k, const char *name)
 {
-    struct refs *r = ctx;
-    const struct kind *k = kind_find(ref_kind);
-
-    (void)path;
     if (k != NULL && ctl_find(r->p->c, k->plural, name) == NULL) {
         buf_printf(r->out, "%s%s %s", r->out->len == 0 ? "" : ", ", k->name, name);
     }
+}
+
+static void ref_check(void *ctx, const char *ref_kind, const char *name, const char *path)
+{
+    (void)path;
+    ref_add(ctx, kind_find(ref_kind), name);
 }
 
 /* The world has already read what its objects refer to. */
@@ -120,12 +122,9 @@ static void refs_of(struct refs *r, const struct ctl_obj *o)
         return;
     }
     for (size_t i = 0; i < o->n_refs; i++) {
-        char kind[64];
-        const char *slash = strchr(o->refs[i], '/');
-
-        (void)str_copy(kind, sizeof(kind), o->refs[i]); /* a cut one still has its slash */
-        *strchr(kind, '/') = 0;
-        ref_check(r, kind, slash + 1, "");
+        if (!o->refs[i].owner) {
+            ref_add(r, o->refs[i].k, o->refs[i].name);
+        }
     }
 }
 

@@ -193,6 +193,10 @@ static void vm_where(struct vm_places *s, struct pass *p, const char *name,
     v->migrating_to = PLACE_NONE;
     v->current = places_host(s, f->assigned);
     if (lock == NULL) {
+        uint32_t seen = places_host(s, f->seen);
+
+        v->held = seen != PLACE_NONE; /* it is there, whatever we like; its agent adopts it */
+        v->current = v->held ? seen : v->current;
         return;
     }
     v->held = lock->quarantined || lock->owner.incarnation != 0;
@@ -566,7 +570,7 @@ static void decided(struct pass *p, struct vm_places *s)
     }
 }
 
-void ctl_place_pass(struct pass *p)
+bool ctl_place_pass(struct pass *p)
 {
     struct controller *c = p->c;
     uint64_t sum = hosts_sum(p);
@@ -575,7 +579,7 @@ void ctl_place_pass(struct pass *p)
 
     if (!c->place_dirty && sum == c->place_hosts && c->places != NULL &&
         settles == c->places->settling) {
-        return;
+        return false;
     }
     c->place_dirty = false;
     c->place_hosts = sum;
@@ -587,4 +591,5 @@ void ctl_place_pass(struct pass *p)
     c->place_runs++;
     c->capacity_dirty = true;
     decided(p, s);
+    return true;
 }

@@ -30,7 +30,7 @@ struct ctl_time {
 
 #define PASS_CHANGES_MAX 128U
 #define PASS_BYTES_MAX (1U << 20) /* of stored objects in one transaction */
-#define PASS_US 10000U            /* objects are looked at for so long in one pass */
+#define PASS_US 5000U             /* objects are looked at for so long in one pass */
 
 struct ctl_key {
     const struct kind *k;
@@ -130,7 +130,7 @@ void ctl_device_pass(struct pass *p);
 /* What fencing adds to the status of a FenceDevice and of a Host (ctl_fence_status.c). */
 void fence_device_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 void fence_host_status(struct pass *p, const struct ctl_obj *o, json_t *next);
-void ctl_place_pass(struct pass *p); /* if its input changed */
+bool ctl_place_pass(struct pass *p); /* if its input changed: true */
 void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
 /* One object. */

@@ -18,7 +18,6 @@ struct vm_view {
     const char *holder;        /* owner's host, or NULL */
     const json_t *report;      /* of the holder's or assigned host, or NULL */
     const char *report_host;
-    bool report_sure;  /* it is the holder's */
     const char *state; /* report's state, "" */
     size_t running_on; /* hosts that report it running */
     const char *missing;
@@ -45,25 +44,37 @@ static const json_t *believed(const struct pass *p, const char *host, const json
     return rep;
 }
 
+/* That of the holder; else of whoever runs it, the assigned host before others; else of the
+ * assigned host. */
+static unsigned report_rank(const struct vm_view *v, const char *host, bool running,
+                            const char *assigned)
+{
+    if (v->holder != NULL && str_eq(host, v->holder)) {
+        return 4;
+    }
+    if (running) {
+        return str_eq(host, assigned) ? 3 : 2;
+    }
+    return v->holder == NULL && str_eq(host, assigned) ? 1 : 0;
+}
+
 static void view_reports(struct pass *p, struct vm_view *v)
 {
     const struct world_reports *r = world_reports_of(p->c->world, "virtualmachines", v->o->name);
     const char *assigned = jget_str(v->o->json, "status.assignedHost", "");
+    unsigned best = 0;
 
     for (size_t i = 0; r != NULL && i < r->n; i++) {
         const char *host = r->items[i]->host;
         const json_t *rep = believed(p, host, r->items[i]->json);
         bool running = rep != NULL && seen_running(rep);
-        bool its_host = str_eq(host, v->holder) || (v->holder == NULL && str_eq(host, assigned));
+        unsigned rank = rep == NULL ? 0 : report_rank(v, host, running, assigned);
 
         v->running_on += running;
-        /* that of the holder; else of somebody who runs it, the first by name */
-        if (rep != NULL &&
-            (its_host || (running && (v->report == NULL || !v->report_sure) &&
-                          (v->report == NULL || strcmp(host, v->report_host) < 0)))) {
+        if (rank > best || (rank == best && rank != 0 && strcmp(host, v->report_host) < 0)) {
+            best = rank;
             v->report = rep;
             v->report_host = host;
-            v->report_sure = its_host;
         }
     }
     v->state = jget_str(v->report, "state", "");

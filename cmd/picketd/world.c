@@ -60,32 +60,36 @@ static void refs_add(struct world *w, const char *ref, struct ctl_obj *o)
 }
 
 struct ref_list {
-    char **items;
+    struct world_ref *items;
     size_t n;
 };
 
-static void ref_collect(void *ctx, const char *ref_kind, const char *name, const char *path)
+static void ref_append(struct ref_list *l, const struct kind *k, const char *name, bool owner)
 {
-    struct ref_list *l = ctx;
-    const struct kind *k = kind_find(ref_kind);
+    struct world_ref *r;
 
-    (void)path;
-    if (k != NULL) {
-        l->items = mem_realloc(l->items, (l->n + 1) * sizeof(*l->items));
-        l->items[l->n++] = mem_printf("%s/%s", k->name, name);
+    if (k == NULL) {
+        return;
     }
+    l->items = mem_realloc(l->items, (l->n + 1) * sizeof(*l->items));
+    r = &l->items[l->n++];
+    *r = (struct world_ref){ .k = k, .owner = owner };
+    r->key = mem_printf("%s%s/%s", owner ? "@" : "", k->name, name);
+    r->name = strchr(r->key, '/') + 1;
 }
 
-/* Its owner, as "@VirtualMachine/vm1": it may be missing without harm, but tells by it when the
- * object is garbage. */
+static void ref_collect(void *ctx, const char *ref_kind, const char *name, const char *path)
+{
+    (void)path;
+    ref_append(ctx, kind_find(ref_kind), name, false);
+}
+
 static void owner_collect(struct ref_list *l, const struct ctl_obj *o)
 {
     const json_t *owner = jget(o->json, "metadata.ownerReferences.0");
 
     if (owner != NULL) {
-        l->items = mem_realloc(l->items, (l->n + 1) * sizeof(*l->items));
-        l->items[l->n++] =
-            mem_printf("@%s/%s", jget_str(owner, "kind", ""), jget_str(owner, "name", ""));
+        ref_append(l, kind_find(jget_str(owner, "kind", "")), jget_str(owner, "name", ""), true);
     }
 }
 
@@ -95,17 +99,17 @@ static bool refs_same(const struct ctl_obj *o, const struct ref_list *l)
         return false;
     }
     for (size_t i = 0; i < l->n; i++) {
-        if (!str_eq(o->refs[i], l->items[i])) {
+        if (!str_eq(o->refs[i].key, l->items[i].key)) {
             return false;
         }
     }
     return true;
 }
 
-static void refs_free(char **items, size_t n)
+static void refs_free(struct world_ref *items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        free(items[i]);
+        free(items[i].key);
     }
     free(items);
 }
@@ -122,13 +126,13 @@ static void refs_update(struct world *w, struct ctl_obj *o)
         return;
     }
     for (size_t i = 0; i < o->n_refs; i++) {
-        refs_del(w, o->refs[i], o);
+        refs_del(w, o->refs[i].key, o);
     }
     refs_free(o->refs, o->n_refs);
     o->refs = l.items;
     o->n_refs = l.n;
     for (size_t i = 0; i < o->n_refs; i++) {
-        refs_add(w, o->refs[i], o);
+        refs_add(w, o->refs[i].key, o);
     }
 }
 
@@ -247,7 +251,7 @@ static void object_del(struct world *w, const char *key, uint64_t rev)
     (void)map_del(&w->kinds[kind_number(k)], name);
     w->objects--;
     for (size_t i = 0; i < o->n_refs; i++) {
-        refs_del(w, o->refs[i], o);
+        refs_del(w, o->refs[i].key, o);
     }
     tell(w, &(struct world_change){
                 .what = WORLD_OBJECT, .k = k, .name = o->name, .o = o, .deleted = true });

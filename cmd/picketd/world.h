@@ -20,6 +20,13 @@
 
 struct vm_facts;
 
+struct world_ref {
+    const struct kind *k;
+    char *key;  /* "Bridge/br0", "@VirtualMachine/vm1" */
+    char *name; /* into key */
+    bool owner; /* it belongs to that one: when it is gone, this is garbage */
+};
+
 /* A parsed object or report. */
 struct ctl_obj {
     const struct kind *k; /* NULL: a report */
@@ -30,7 +37,7 @@ struct ctl_obj {
     size_t size; /* of the stored value in bytes */
 
     /* Kept by the world, objects only. */
-    char **refs; /* "Bridge/br0", ...: what it refers to; "@VirtualMachine/vm1": its owner */
+    struct world_ref *refs; /* what it refers to */
     size_t n_refs;
 
     /* For the controllers. */
