@@ -2,6 +2,7 @@
 
 #include "api/client.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,13 @@
 #include <sys/queue.h>
 
 #include "api/client_priv.h"
+#include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
 
 #define API_CALL_MAGIC 0xa91ca11dU
+#define API_REPEAT_MS 30000U
+#define API_PAUSE_MS 100
 #define API_ROLE "picket:voters"
 #define API_HOME_MS 3000 /* the first endpoint is the own host's: go back to it soon */
 
@@ -275,10 +279,13 @@ static void api_path(struct buf *b, const struct api_op *op)
 
 struct http_call *api_start(struct api_client *c, const struct api_op *op, api_cb *cb, void *data)
 {
-    struct http_header accept = { "Accept", op->accept != NULL ? op->accept : "application/json" };
+    struct http_header headers[2] = {
+        { "Accept", op->accept != NULL ? op->accept : "application/json" },
+        { "Picket-Request-Id", op->request_id },
+    };
     struct http_call_args a = { .method = op->method,
-                                .headers = &accept,
-                                .n_headers = 1,
+                                .headers = headers,
+                                .n_headers = op->request_id != NULL ? 2 : 1,
                                 .timeout_ms = op->timeout_ms,
                                 .patience_ms = op->patience_ms,
                                 .repeatable = op->repeatable };
@@ -338,13 +345,38 @@ static void api_run_cb(void *data, const struct err *err, json_t *obj)
     }
 }
 
+/* Writes that the server executes once under an id. */
+static bool api_has_identity(const struct api_op *op)
+{
+    return strcmp(op->method, "GET") != 0 &&
+           (op->target == NULL || str_eq(op->target, API_PREFIX "/apply"));
+}
+
+static void api_run_once(struct api_client *c, const struct api_op *op, struct api_run *run)
+{
+    *run = (struct api_run){ .done = false };
+    (void)api_start(c, op, api_run_cb, run);
+    while (!run->done) {
+        (void)uv_run(c->loop, UV_RUN_ONCE);
+    }
+}
+
 int api_run(struct api_client *c, const struct api_op *op, json_t **ret_obj, struct err *err)
 {
-    struct api_run run = { .done = false };
+    uint64_t until = clock_now_ms() + API_REPEAT_MS;
+    struct api_op mine = *op;
+    struct api_run run;
+    char id[37];
 
-    (void)api_start(c, op, api_run_cb, &run);
-    while (!run.done) {
-        (void)uv_run(c->loop, UV_RUN_ONCE);
+    if (mine.request_id == NULL && api_has_identity(op)) {
+        clock_uuid(id);
+        mine.request_id = id;
+    }
+    api_run_once(c, &mine, &run);
+    while (run.err.code == ERR_UNKNOWN_OUTCOME && mine.request_id != NULL &&
+           clock_now_ms() < until) {
+        (void)poll(NULL, 0, API_PAUSE_MS);
+        api_run_once(c, &mine, &run);
     }
     if (run.err.code != 0) {
         *err = run.err;

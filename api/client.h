@@ -69,6 +69,9 @@ struct api_op {
     uint64_t timeout_ms;      /* 0: 30 s */
     bool repeatable;          /* see http_client.h */
     uint64_t patience_ms;     /* see http_client.h */
+    /* Header Picket-Request-Id: the server executes a write with one id once.  NULL: api_run makes
+     * one for writes of objects and applies; api_start sends none. */
+    const char *request_id;
 };
 
 /* Either err or obj is NULL; obj is the callback's to json_incref when it wants to keep it (NULL
@@ -79,7 +82,8 @@ typedef void api_cb(void *data, const struct err *err, json_t *obj);
 
 struct http_call *api_start(struct api_client *c, const struct api_op *op, api_cb *cb, void *data);
 void api_cancel(struct http_call *call);
-/* Run the client's loop until the operation is over: for programs that do nothing else meanwhile.
+/* Run the client's loop until the operation is over: for programs that do nothing else meanwhile. A
+ * write with a request id whose outcome is unknown is repeated, for half a minute at most.
  * *ret_obj (may be NULL) is the caller's reference. */
 int api_run(struct api_client *c, const struct api_op *op, json_t **ret_obj,
             struct err *err) ERR_USED;

@@ -59,6 +59,21 @@ static const struct field fencing_fields[] = {
     FIELD_END
 };
 
+static const struct field storage_fields[] = {
+    { .name = "quota", .type = F_SIZE, .min = 64 * 1024, .max = TIB,
+      .text = "Bytes of all keys and values; 2Gi without it. What grows is refused when it is used up; deletions always go." },
+    { .name = "rawQuota", .type = F_SIZE, .min = 64 * 1024, .max = TIB,
+      .text = "Of these, bytes of the raw key space; half of quota without it." },
+    FIELD_END
+};
+
+static const struct field cluster_version[] = {
+    { .name = "name", .type = F_STRING, .flags = FF_LIST_KEY, .text = "Name of the picketd." },
+    { .name = "version", .type = F_STRING, .text = "Its version." },
+    { .name = "featureLevel", .type = F_INT, .text = "The highest feature level that it knows." },
+    FIELD_END
+};
+
 static const struct field cluster_spec[] = {
     { .name = "onQuorumLoss", ENUM_OF("Stop", "Freeze"), .deflt = "\"Stop\"",
       .text = "What a host that loses its lease does with its guests: stop them (they can be taken over), or let them run "
@@ -72,6 +87,7 @@ static const struct field cluster_spec[] = {
     { .name = "pauseFencing", .type = F_BOOL, .deflt = "false", .text = "Nobody is fenced. Then nothing fails over, either." },
     { .name = "lab", .type = F_BOOL, .deflt = "false",
       .text = "Allow the devices Ssh and Null and virtual hosts with a watchdog. Never with data that you care about." },
+    { .name = "storage", OBJECT_OF(storage_fields), .text = "How much the replicated store may hold." },
     { .name = "orphans", ENUM_OF("Report", "Stop"), .deflt = "\"Report\"",
       .text = "What happens to a domain on a host that no VirtualMachine describes." },
     FIELD_END
@@ -109,6 +125,8 @@ static const struct field cluster_status[] = {
     { .name = "term", .type = F_INT, .text = "Its Raft term." },
     { .name = "revision", .type = F_INT, .text = "Revision of the store when this was written." },
     { .name = "featureLevel", .type = F_INT, .text = "The formats and commands that all members know." },
+    { .name = "versions", LIST_OF(OBJECT_OF(cluster_version), .text = "A member."),
+      .text = "What the members said of themselves; the feature level rises when all know it." },
     { .name = "quorum", .type = F_BOOL, .text = "Whether a majority of the voters is reachable." },
     { .name = "quarantined", .type = F_BOOL, .text = "After a restore: not all hosts have told what they run." },
     { .name = "voters", LIST_OF(OBJECT_OF(cluster_voter), .text = "A voter."), .text = "The picketd that vote." },

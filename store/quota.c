@@ -36,6 +36,8 @@ void store_room(const struct store *s, struct store_room *ret)
                                 .quota = quota_of(s),
                                 .raw_bytes = s->raw_bytes,
                                 .raw_quota = raw_quota_of(s),
+                                .set_quota = s->meta.quota,
+                                .set_raw_quota = s->meta.raw_quota,
                                 .nospace = s->meta.nospace,
                                 .raw_nospace = s->meta.raw_nospace };
 }

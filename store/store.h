@@ -60,9 +60,10 @@ bool store_unfit(const struct store *s);
  */
 
 struct store_room {
-    size_t bytes, quota;         /* of everything */
-    size_t raw_bytes, raw_quota; /* of keys below k/ */
-    bool nospace, raw_nospace;   /* alarms */
+    size_t bytes, quota;             /* of everything */
+    size_t raw_bytes, raw_quota;     /* of keys below k/ */
+    size_t set_quota, set_raw_quota; /* by CMD_QUOTA; 0: default */
+    bool nospace, raw_nospace;       /* alarms */
 };
 void store_room(const struct store *s, struct store_room *ret);
 

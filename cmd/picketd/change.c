@@ -308,6 +308,35 @@ static void add_change(const struct change *c, struct arena *a, struct cmd_txn *
     }
 }
 
+static void submit_txn(struct node *n, const struct change *changes, size_t count, struct cmd *c,
+                       struct arena *a, bool once, struct submit *s)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (changes[i].result != CHANGE_UNCHANGED) {
+            add_change(&changes[i], a, &c->txn);
+        }
+    }
+    node_submit(n, c, once, submit_done, s);
+}
+
+void change_submit_with(struct node *n, const struct change *changes, size_t count,
+                        const struct actor *actor, const struct txn_cmp *cmp,
+                        const struct txn_op *put, node_cb *cb, void *data)
+{
+    struct arena a = { 0 };
+    struct cmd c = { .op = CMD_TXN, .actor = *actor };
+    struct submit *s = OBJ_NEW(struct submit);
+
+    s->cb = cb;
+    s->data = data;
+    c.txn.cmp = ARENA_ARRAY(&a, struct txn_cmp, count + 1);
+    c.txn.then_ops = ARENA_ARRAY(&a, struct txn_op, count + 1);
+    c.txn.cmp[c.txn.n_cmp++] = *cmp;
+    c.txn.then_ops[c.txn.n_then++] = *put;
+    submit_txn(n, changes, count, &c, &a, true, s);
+    arena_done(&a);
+}
+
 void change_submit(struct node *n, const struct change *changes, size_t count,
                    const struct actor *actor, bool once, node_cb *cb, void *data)
 {
@@ -319,11 +348,6 @@ void change_submit(struct node *n, const struct change *changes, size_t count,
     s->data = data;
     c.txn.cmp = ARENA_ARRAY(&a, struct txn_cmp, count + 1);
     c.txn.then_ops = ARENA_ARRAY(&a, struct txn_op, count + 1);
-    for (size_t i = 0; i < count; i++) {
-        if (changes[i].result != CHANGE_UNCHANGED) {
-            add_change(&changes[i], &a, &c.txn);
-        }
-    }
-    node_submit(n, &c, once, submit_done, s);
+    submit_txn(n, changes, count, &c, &a, once, s);
     arena_done(&a);
 }

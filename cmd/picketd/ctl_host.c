@@ -9,6 +9,7 @@
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
+#include "cmd/picketd/upkeep.h"
 #include "cmd/picketd/view.h"
 
 /* --- hosts -------------------------------------------------------------------------------------
@@ -320,6 +321,42 @@ static void voters(struct pass *p, json_t *next)
                    arena_printf(&p->a, "%zu of %zu voters reachable", up, n), p->wall_ms);
 }
 
+/* Room, and whether the replicas agree. */
+static void store_health(struct pass *p, json_t *next)
+{
+    struct store_room r;
+    struct upkeep_view v;
+    const char *why = "";
+
+    store_room(p->c->node->store, &r);
+    upkeep_view(p->c->node, &v);
+    set_int(next, "status.featureLevel", v.level);
+    jset(next, "status.versions", upkeep_versions(p->c->node));
+    if (v.nospace || v.raw_nospace) {
+        /* no exact numbers: each would be a change of the store */
+        why = v.disks_low[0] != 0 ? arena_printf(&p->a, "nearly full disks: %s", v.disks_low)
+              : v.nospace
+                  ? arena_printf(&p->a, "%zu%% of spec.storage.quota (%zu bytes) are used",
+                                 r.bytes / (r.quota / 100), r.quota)
+                  : arena_printf(&p->a, "%zu%% of the quota of raw keys (%zu bytes) are used",
+                                 r.raw_bytes / (r.raw_quota / 100), r.raw_quota);
+        why = arena_printf(&p->a, "%s: what grows is refused%s; delete something or add room", why,
+                           v.nospace ? "" : " in the raw key space");
+    }
+    (void)cond_set(next, "Storage", v.nospace || v.raw_nospace ? "False" : "True",
+                   v.nospace || v.raw_nospace ? "NoSpace" : "HasRoom",
+                   v.nospace || v.raw_nospace ? why : "", p->wall_ms);
+    (void)cond_set(next, "ReplicasAgree", v.diverged[0] != 0 ? "False" : "True",
+                   v.diverged[0] != 0 ? "Diverged" : "HashesEqual",
+                   v.diverged[0] == 0
+                       ? ""
+                       : arena_printf(&p->a,
+                                      "the state of %s differs from the others': it was told to "
+                                      "end; remove that member and join it anew",
+                                      v.diverged),
+                   p->wall_ms);
+}
+
 void ctl_cluster_pass(struct pass *p)
 {
     const struct ctl_obj *o = ctl_find(p->c, "clusters", "cluster");
@@ -333,6 +370,7 @@ void ctl_cluster_pass(struct pass *p)
     set_int(next, "status.term", p->c->term);
     jset(next, "status.clusterID", json_string(p->c->node->opts.cluster));
     voters(p, next);
+    store_health(p, next);
     count_hosts(p, next);
     count_machines(p, next);
     capacity_status(p, next);

@@ -28,6 +28,7 @@ static const struct option long_options[] = {
     { "fence-helper", required_argument, NULL, 'f' },
     { "seal-key", required_argument, NULL, 's' },
     { "lab", no_argument, NULL, 'l' },
+    { "max-feature-level", required_argument, NULL, 'F' },
     { "raft-heartbeat-ms", required_argument, NULL, 'H' },
     { "raft-election-ms", required_argument, NULL, 'E' },
     { "help", no_argument, NULL, 'h' },
@@ -42,6 +43,7 @@ static void usage(FILE *f)
                 "               [--fence-helper PATH (picket-fence beside this program)]\n"
                 "               [--seal-key FILE] [--lab]\n"
                 "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n"
+                "               [--max-feature-level N]   behave as a version that knows no more\n"
                 "               [--config FILE]   lines \"key = value\": the same options\n",
                 f);
 }
@@ -65,6 +67,17 @@ static void parse_id(const char *text, uint64_t *ret)
     }
 }
 
+static void parse_level(const char *text, unsigned *ret)
+{
+    uint64_t v;
+
+    if (!str_parse_u64(text, &v) || v == 0 || v > STORE_FEATURE_MAX) {
+        (void)fprintf(stderr, "picketd: --max-feature-level: 1 to %u\n", STORE_FEATURE_MAX);
+        exit(2);
+    }
+    *ret = (unsigned)v;
+}
+
 static void parse_option(int c, struct node_opts *o)
 {
     const char **text[] = { ['n'] = &o->name,         ['d'] = &o->data,     ['p'] = &o->listen_peer,
@@ -78,6 +91,8 @@ static void parse_option(int c, struct node_opts *o)
         parse_ms(optarg, &o->heartbeat_ms);
     } else if (c == 'E') {
         parse_ms(optarg, &o->election_ms);
+    } else if (c == 'F') {
+        parse_level(optarg, &o->max_level);
     } else if (c == 'i') {
         parse_id(optarg, &o->id);
     } else if (c == 'h') {

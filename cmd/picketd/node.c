@@ -19,6 +19,7 @@
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/seal.h"
+#include "cmd/picketd/upkeep.h"
 #include "raft/rep_offline.h"
 
 #define RETRY_MS 40U
@@ -360,8 +361,7 @@ static void on_lead_ready(void *ctx, uint64_t term)
 
 static void on_applied(void *ctx, uint64_t index)
 {
-    (void)ctx;
-    (void)index;
+    upkeep_applied(ctx, index);
 }
 
 static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t kind,
@@ -370,8 +370,15 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
     struct node *n = ctx;
     struct err e;
 
-    (void)from;
     (void)from_name;
+    if (kind == NODE_CALL_INFO) {
+        upkeep_info(n, call_id);
+        return;
+    }
+    if (kind == NODE_CALL_DIVERGED) {
+        upkeep_diverged(n, from, data, len, call_id);
+        return;
+    }
     if (kind == NODE_CALL_LEASE) {
         lease_table_call(n->leases, data, len, call_id);
         return;
@@ -464,6 +471,7 @@ static void node_tick(uv_timer_t *t)
     session_open(n);
     member_tick(n);
     links_tick(n);
+    upkeep_tick(n);
 }
 
 static int node_open_rep(struct node *n, const char *dir, struct err *err)
@@ -512,6 +520,10 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms(), .seq_low = 1 };
     TAILQ_INIT(&n->waiting);
     n->store = store_new(NULL);
+    if (opts->max_level != 0) {
+        store_set_max_level(n->store, opts->max_level);
+    }
+    n->upkeep = upkeep_new(n);
     n->leases = lease_table_new(n);
     n->ctl = controller_new(n);
     n->raw_leases = raw_leases_new(n);
@@ -522,6 +534,9 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     }
     if (rc == 0) {
         rc = rep_dir_lock(dir, true, &lock, err); /* until the process ends */
+    }
+    if (rc == 0) {
+        rc = upkeep_may_start(dir, err);
     }
     if (rc == 0) {
         rc = node_bootstrap(n, dir, err);

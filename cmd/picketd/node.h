@@ -33,6 +33,7 @@ struct node_opts {
     const char *fence_helper; /* path of picket-fence */
     const char *seal_key;     /* file with the key that seals Secrets */
     bool lab;
+    unsigned max_level; /* feature level that this node claims to know; 0: all of this version */
     unsigned heartbeat_ms, election_ms; /* of raft; 0: derived from the default knobs */
 };
 
@@ -76,6 +77,8 @@ struct node {
     uint64_t member_next_ms;
     uint64_t epoch; /* newest cluster epoch that was persisted (links.c) */
     uint64_t links_next_ms, hints_seen;
+    struct upkeep *upkeep;
+    uint64_t sweep_next_ms; /* request.c */
 };
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop,
@@ -101,6 +104,8 @@ enum node_call {
     NODE_CALL_ALIVE = 3,
     NODE_CALL_MEMBER = 4,
     NODE_CALL_PROBE = 5,
+    NODE_CALL_INFO = 6,
+    NODE_CALL_DIVERGED = 7,
 };
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL

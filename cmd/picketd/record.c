@@ -54,6 +54,9 @@ void record_put(struct node *n, const char *key, const json_t *value, uint64_t o
     struct buf b = { 0 };
     char *text;
 
+    if (store_level(n->store) >= 2) { /* the row o/_... of the access table */
+        c.actor = (struct actor){ .role = ACTOR_EXECUTOR, .name = n->opts.name };
+    }
     *op = (struct record_op){ .cb = cb, .data = data };
     if (value != NULL) {
         text = json_dumps(value, JSON_COMPACT);

@@ -16,6 +16,7 @@
 #include "cmd/picketd/join.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/native.h"
+#include "cmd/picketd/request.h"
 #include "cmd/picketd/v3.h"
 
 #define PREFIX "/apis/" API_VERSION "/"
@@ -81,8 +82,17 @@ void rest_json(struct rest *r, int status, json_t *obj)
 
 void rest_err(struct rest *r, const struct err *err)
 {
-    json_t *st =
-        status_from_err(err, r->k == NULL ? NULL : r->k->plural, r->name[0] == 0 ? NULL : r->name,
+    struct err said = *err;
+    json_t *st;
+
+    if (err->code == ERR_UNKNOWN_OUTCOME) {
+        (void)err_set(&said, err->code,
+                      "the request may have committed, or may yet: read back, or repeat it with "
+                      "the same Picket-Request-Id (%.300s)",
+                      err->msg);
+    }
+    st =
+        status_from_err(&said, r->k == NULL ? NULL : r->k->plural, r->name[0] == 0 ? NULL : r->name,
                         problems_bad(&r->problems) ? &r->problems : NULL);
 
     answer(r, err_http(err->code), st, err_name(err->code));
@@ -96,7 +106,9 @@ static void read_then(void *data, const struct err *err)
         rest_err(r, err);
         return;
     }
-    r->after(r);
+    if (!request_again(r)) {
+        r->after(r);
+    }
 }
 
 void rest_read_then(struct rest *r, void (*after)(struct rest *r))
@@ -336,6 +348,9 @@ void rest_request(void *ctx, struct http_req *req)
     r->req = req;
     dry = http_req_query(req, "dryRun");
     r->dry_run = dry != NULL && str_eq(dry, "All");
+    if (!request_begin(r)) {
+        return;
+    }
     if (str_eq(req->path, PREFIX "join") || str_eq(req->peer.role, JOIN_ROLE)) {
         rest_join(r); /* and nothing else for whoever has only a token */
     } else if (str_starts(req->path, PREFIX)) {

@@ -25,7 +25,8 @@ struct rest {
     struct change *changes;        /* of writes */
     size_t n_changes;
     struct problems problems;
-    void *op; /* of the handler */
+    void *op;          /* of the handler */
+    char request[128]; /* key of the request's record, "": no id was given (request.h) */
 };
 
 void rest_free(struct rest *r);

@@ -9,6 +9,7 @@
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/object.h"
+#include "cmd/picketd/request.h"
 #include "cmd/picketd/rest.h"
 
 #define ITEMS_MAX 2000U
@@ -185,7 +186,7 @@ static void apply_go(struct rest *r)
         apply_answer(r, 0);
         return;
     }
-    change_submit(r->node, r->changes, r->n_changes, &actor, true, apply_done, r);
+    request_submit(r, &actor, apply_done);
 }
 
 /* --- plan --------------------------------------------------------------------------------------

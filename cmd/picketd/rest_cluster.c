@@ -7,6 +7,7 @@
 #include "base/obj.h"
 #include "base/version.h"
 #include "cmd/picketd/rest.h"
+#include "cmd/picketd/upkeep.h"
 
 #define PEERS_MAX 32
 
@@ -51,24 +52,42 @@ static json_t *peers_json(const struct node *n)
     return list;
 }
 
+static json_t *alarms(const struct upkeep_view *v)
+{
+    json_t *list = json_array();
+
+    if (v->nospace) {
+        (void)json_array_append_new(list, json_string("NOSPACE"));
+    }
+    if (v->raw_nospace) {
+        (void)json_array_append_new(list, json_string("raw-nospace"));
+    }
+    return list;
+}
+
 void rest_cluster_view(struct rest *r)
 {
     const struct node *n = r->node;
     struct arena a = { 0 };
     struct s_cluster c = { 0 };
+    struct upkeep_view v;
     struct err err;
 
+    upkeep_view(n, &v);
     (void)s_cluster_get(n->store, &a, &c, &err);
-    rest_json(r, 200,
-              json_pack("{s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:s, s:I, s:s, s:o}", "node",
-                        n->opts.name, "role", role_name(rep_role(n->rep)), "term",
-                        (json_int_t)rep_term(n->rep), "leader",
-                        rep_leader(n->rep) == 0 ? "" : rep_leader_name(n->rep), "quorate",
-                        rep_leader(n->rep) != 0, "revision", (json_int_t)store_rev(n->store),
-                        "applied", (json_int_t)rep_applied(n->rep), "committed",
-                        (json_int_t)rep_committed(n->rep), "clusterID",
-                        c.id == NULL ? n->opts.cluster : c.id, "epoch", (json_int_t)c.epoch,
-                        "version", PICKET_VERSION, "peers", peers_json(n)));
+    rest_json(
+        r, 200,
+        json_pack(
+            "{s:s, s:s, s:I, s:s, s:b, s:I, s:I, s:I, s:s, s:I, s:s, s:i, s:i, s:o, s:s, s:o}",
+            "node", n->opts.name, "role", role_name(rep_role(n->rep)), "term",
+            (json_int_t)rep_term(n->rep), "leader",
+            rep_leader(n->rep) == 0 ? "" : rep_leader_name(n->rep), "quorate",
+            rep_leader(n->rep) != 0, "revision", (json_int_t)store_rev(n->store), "applied",
+            (json_int_t)rep_applied(n->rep), "committed", (json_int_t)rep_committed(n->rep),
+            "clusterID", c.id == NULL ? n->opts.cluster : c.id, "epoch", (json_int_t)c.epoch,
+            "version", PICKET_VERSION, "featureLevel", (int)v.level, "maxFeatureLevel",
+            (int)v.max_level, "alarms", alarms(&v), "diverged", v.diverged, "peers",
+            peers_json(n)));
     arena_done(&a);
 }
 
@@ -76,7 +95,23 @@ void rest_metrics(struct rest *r)
 {
     const struct node *n = r->node;
     struct buf b = { 0 };
+    struct upkeep_view v;
+    struct store_room room;
 
+    upkeep_view(n, &v);
+    store_room(n->store, &room);
+    buf_printf(&b,
+               "# TYPE picket_feature_level gauge\npicket_feature_level %u\n"
+               "# TYPE picket_state_diverged gauge\npicket_state_diverged %d\n"
+               "# TYPE picket_state_compared_index counter\npicket_state_compared_index %" PRIu64
+               "\n"
+               "# TYPE picket_alarm_nospace gauge\npicket_alarm_nospace %d\n"
+               "# TYPE picket_alarm_raw_nospace gauge\npicket_alarm_raw_nospace %d\n"
+               "# TYPE picket_store_quota_bytes gauge\npicket_store_quota_bytes %zu\n"
+               "# TYPE picket_store_raw_bytes gauge\npicket_store_raw_bytes %zu\n"
+               "# TYPE picket_store_raw_quota_bytes gauge\npicket_store_raw_quota_bytes %zu\n",
+               v.level, v.diverged[0] != 0, v.compared, v.nospace, v.raw_nospace, room.quota,
+               room.raw_bytes, room.raw_quota);
     buf_printf(&b,
                "# TYPE picket_leader gauge\npicket_leader %d\n"
                "# TYPE picket_term gauge\npicket_term %" PRIu64 "\n"

@@ -11,6 +11,7 @@
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/object.h"
+#include "cmd/picketd/request.h"
 #include "cmd/picketd/rest.h"
 
 #define TRIES_MAX 8U
@@ -84,7 +85,7 @@ static void write_go(struct rest *r, int rc, const struct err *err)
         write_answer(r, 0);
         return;
     }
-    change_submit(r->node, r->changes, 1, &actor, true, write_done, r);
+    request_submit(r, &actor, write_done);
 }
 
 static bool write_begin(struct rest *r)

@@ -7,6 +7,8 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "base/version.h"
+#include "cmd/picketd/request.h"
+#include "cmd/picketd/upkeep.h"
 
 /* --- errors ------------------------------------------------------------------------------------
  */
@@ -275,20 +277,45 @@ static void txn_done(void *data, const struct err *err, const struct cmd_answer 
     rest_json(r, 200, out);
 }
 
-static void submit_one(struct rest *r,
-                       int (*decode)(const json_t *, struct arena *, struct txn_op *, struct err *))
+typedef int decode_fn(const json_t *, struct arena *, struct txn_op *, struct err *);
+
+/* The compare of a request's record may have failed: then it was executed before. */
+static void once_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+    struct err again = { 0 };
+    uint64_t rev = err != NULL || ans->succeeded ? 0 : request_raw_again(r, &again);
+    json_t *out;
+
+    if (again.code != 0) {
+        v3_err(r, &again);
+    } else if (rev != 0) {
+        out = json_pack("{s:o}", "header", v3_header(r->node, rev));
+        rest_json(r, 200, out);
+    } else {
+        single_done(data, err, ans);
+    }
+}
+
+static void submit_one(struct rest *r, decode_fn *decode)
 {
     struct cmd c = { .op = CMD_TXN, .actor = raw_actor(r) };
     struct arena a = { 0 };
-    struct txn_op op;
+    struct txn_op ops[2];
+    struct txn_cmp cmp;
     struct err err;
 
-    if (decode(r->body, &a, &op, &err) != 0) {
+    if (decode(r->body, &a, &ops[0], &err) != 0) {
         v3_err(r, &err);
     } else {
-        c.txn.then_ops = &op;
+        c.txn.then_ops = ops;
         c.txn.n_then = 1;
-        node_submit(r->node, &c, true, single_done, r);
+        if (request_guard(r, NULL, 0, &a, &cmp, &ops[1])) {
+            c.txn.cmp = &cmp;
+            c.txn.n_cmp = 1;
+            c.txn.n_then = 2;
+        }
+        node_submit(r->node, &c, true, c.txn.n_cmp > 0 ? once_done : single_done, r);
     }
     arena_done(&a);
 }
@@ -338,9 +365,94 @@ static void v3_compact(struct rest *r)
     }
 }
 
+/* --- maintenance -------------------------------------------------------------------------------
+ */
+
+static json_t *alarms_json(const struct node *n)
+{
+    json_t *list = json_array(), *one;
+    struct upkeep_view v;
+
+    upkeep_view(n, &v);
+    if (v.nospace || v.raw_nospace) {
+        one = json_pack("{s:s}", "alarm", "NOSPACE");
+        v3_set_u64(one, "memberID", n->id);
+        (void)json_array_append_new(list, one);
+    }
+    return list;
+}
+
+static void alarm_answer(struct rest *r)
+{
+    json_t *out = json_pack("{s:o}", "header", v3_header(r->node, store_rev(r->node->store)));
+    json_t *list = alarms_json(r->node);
+
+    if (json_array_size(list) > 0) {
+        (void)json_object_set(out, "alarms", list);
+    }
+    json_decref(list);
+    rest_json(r, 200, out);
+}
+
+static void alarm_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct rest *r = data;
+
+    (void)ans;
+    if (err != NULL) {
+        v3_err(r, err);
+    } else {
+        alarm_answer(r);
+    }
+}
+
+static void ignore(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    (void)data;
+    (void)err;
+    (void)ans;
+}
+
+/* Ours has two kinds, of which etcd's clients know one.  The leader switches them on again when
+ * there is still no room. */
+static void alarm_set(struct rest *r, bool on)
+{
+    bool admin = str_eq(r->req->peer.role, "picket:admins");
+    struct cmd c = { .op = CMD_ALARM, .text = "raw-nospace", .number = 0 };
+
+    c.actor = (struct actor){ .role = admin ? ACTOR_ADMIN : ACTOR_RAW, .name = r->req->peer.name };
+    if (!on) {
+        node_submit(r->node, &c, true, ignore, NULL);
+    }
+    c.text = "NOSPACE";
+    c.number = on;
+    node_submit(r->node, &c, true, alarm_done, r);
+}
+
+static void v3_alarm(struct rest *r)
+{
+    static const char *const actions[] = { "GET", "ACTIVATE", "DEACTIVATE", NULL };
+    static const char *const kinds[] = { "NONE", "NOSPACE", "CORRUPT", NULL };
+    unsigned action, kind;
+    struct err err;
+
+    if (v3_enum(r->body, "action", actions, &action, &err) != 0 ||
+        v3_enum(r->body, "alarm", kinds, &kind, &err) != 0) {
+        v3_err(r, &err);
+    } else if (action == 0) {
+        alarm_answer(r);
+    } else if (action == 1 && kind != 1) {
+        (void)err_set(&err, ERR_INVALID, "alarm: only NOSPACE can be activated");
+        v3_err(r, &err);
+    } else {
+        alarm_set(r, action == 1);
+    }
+}
+
 static void v3_status(struct rest *r)
 {
     const struct node *n = r->node;
+    struct upkeep_view v;
     json_t *out = json_pack("{s:o, s:s}", "header", v3_header(n, store_rev(n->store)), "version",
                             "3.4.0+picket-" PICKET_VERSION);
 
@@ -350,6 +462,11 @@ static void v3_status(struct rest *r)
     v3_set_u64(out, "raftIndex", rep_committed(n->rep));
     v3_set_u64(out, "raftAppliedIndex", rep_applied(n->rep));
     v3_set_u64(out, "raftTerm", rep_term(n->rep));
+    upkeep_view(n, &v);
+    if (v.nospace || v.raw_nospace) {
+        (void)json_object_set_new(out, "errors",
+                                  json_pack("[s]", "etcdserver: mvcc: database space exceeded"));
+    }
     rest_json(r, 200, out);
 }
 
@@ -374,13 +491,10 @@ void v3_request(struct rest *r, const char *path)
     static const struct {
         const char *path;
         void (*go)(struct rest *r);
-    } routes[] = { { "kv/range", v3_range_request },
-                   { "kv/put", v3_put },
-                   { "kv/deleterange", v3_delete },
-                   { "kv/txn", v3_txn },
-                   { "kv/compaction", v3_compact },
-                   { "maintenance/status", v3_status },
-                   { "watch", v3_watch } };
+    } routes[] = { { "kv/range", v3_range_request },  { "kv/put", v3_put },
+                   { "kv/deleterange", v3_delete },   { "kv/txn", v3_txn },
+                   { "kv/compaction", v3_compact },   { "maintenance/status", v3_status },
+                   { "maintenance/alarm", v3_alarm }, { "watch", v3_watch } };
     struct err err;
 
     if (v3_allowed(&r->req->peer, &err) != 0) {
