@@ -215,6 +215,12 @@ static void write_status(struct agent *a, const json_t *host)
     json_t *copy = json_deep_copy(host);
     bool conds = conditions_merged(a, host, copy);
     json_t *status = make_status(a);
+    struct api_op op = { .method = "PATCH",
+                         .plural = "hosts",
+                         .name = a->name,
+                         .sub = "status",
+                         .content_type = "application/merge-patch+json",
+                         .timeout_ms = 10000 }; /* less than a retired client is kept */
     uint64_t now = clock_now_ms();
     json_t *patch;
 
@@ -235,8 +241,8 @@ static void write_status(struct agent *a, const json_t *host)
                           json_object_get(json_object_get(copy, "status"), "conditions"));
     patch = json_pack("{s:{s:s}, s:o}", "metadata", "resourceVersion",
                       jget_str(host, "metadata.resourceVersion", ""), "status", status);
-    a->status_call = api_patch(a->api, "hosts", a->name, "status", "application/merge-patch+json",
-                               NULL, patch, on_written, a);
+    op.body = patch;
+    a->status_call = api_start(a->api, &op, on_written, a);
     json_decref(patch);
     json_decref(copy);
 }
@@ -249,10 +255,6 @@ void agent_status_tick(struct agent *a)
     if (a->capacity_busy && now > a->capacity_job.deadline_ms) {
         a->capacity_job.deadline_ms = UINT64_MAX;
         drv_abort(a->drv, &a->capacity_job);
-    }
-    if (a->apply_busy && now > a->apply_job.deadline_ms) {
-        a->apply_job.deadline_ms = UINT64_MAX;
-        drv_abort(a->drv, &a->apply_job);
     }
     if (now >= a->capacity_ms + CAPACITY_MS) {
         agent_status_capacity(a);
