@@ -30,7 +30,7 @@ BINS   := $(addprefix $(O)/,$(CMDS))
 UNITS  := $(patsubst tests/unit/%.c,$(O)/unit/%,$(wildcard tests/unit/*_test.c))
 OBJS   := $(foreach d,$(DIRS) $(addprefix cmd/,$(CMDS)),$(patsubst %.c,$(O)/%.o,$(wildcard $(d)/*.c)))
 # The daemon without its main: what unit tests and the simulator link.
-NODE_OBJS := $(patsubst %.c,$(O)/%.o,$(filter-out cmd/picketd/main.c,$(wildcard cmd/picketd/*.c)))
+NODE_OBJS := $(patsubst %.c,$(O)/%.o,$(filter-out cmd/picketd/main%.c,$(wildcard cmd/picketd/*.c)))
 
 .DEFAULT_GOAL := all
 .PHONY: all help clean deps check run-check check-unit check-tidy units demo install fuzz analyze FORCE

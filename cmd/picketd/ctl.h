@@ -12,6 +12,8 @@
 
 #include "cmd/picketd/node.h"
 
+struct stall;
+
 struct controller *controller_new(struct node *n);
 void controller_start(struct controller *c, uint64_t term);
 void controller_stop(struct controller *c);
@@ -20,6 +22,12 @@ struct world;
 const struct world *controller_world(const struct controller *c);
 /* Something outside the store changed (a lease, a probe). */
 void controller_wake(struct controller *c);
+
+/* For /metrics: what the loop's turns are measured by (may be absent), and the controllers'
+ * counters.
+ */
+void controller_stall(struct controller *c, const struct stall *s);
+void controller_metrics(const struct controller *c, struct buf *out);
 
 /* Fill in host_generation, levels and n_levels of a FENCE_OPEN from the declared objects.  A device
  * that does not exist is left out of its level; a level with a missing device is left out whole. */

@@ -41,6 +41,8 @@ struct vm_places;
 
 struct controller {
     struct node *node;
+    const struct stall *stall; /* NULL: not measured */
+    uint64_t passes;
     struct world *world;
     uint64_t term; /* 0: stopped */
     uint64_t since_ms;
@@ -134,6 +136,8 @@ bool ctl_place_pass(struct pass *p); /* if its input changed: true */
 void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
 /* One object. */
+/* What hosts report about LUNs, groups, sessions and interfaces, into the status of `next`. */
+void ctl_disk_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 void ctl_ref_one(struct pass *p, const struct ctl_obj *o);
 void ctl_volume_one(struct pass *p, const struct ctl_obj *o);
 void ctl_vm_one(struct pass *p, struct ctl_obj *o);

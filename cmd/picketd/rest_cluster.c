@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/version.h"
+#include "cmd/picketd/ctl.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/upkeep.h"
 
@@ -123,6 +124,7 @@ void rest_metrics(struct rest *r)
                "# TYPE picket_watches gauge\npicket_watches %" PRIu64 "\n",
                node_leads(n), rep_term(n->rep), rep_applied(n->rep), rep_committed(n->rep),
                store_rev(n->store), store_count(n->store), store_bytes(n->store), n->watches);
+    controller_metrics(n->ctl, &b);
     http_respond(r->req, 200, "text/plain; version=0.0.4", b.data, b.len, NULL, 0);
     buf_done(&b);
     rest_free(r);
