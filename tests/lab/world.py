@@ -190,8 +190,10 @@ watchdog-socket = /run/picket/watchdog.sock
     def ready(self):
         """From booted hosts to guests that run."""
         self.found()
-        self.make_group()
-        self.apply(objects(self.hosts, self.fencing, self.guests))
+        bare = self.settings.get("storage", "mapped") != "mapped"
+        if not bare:
+            self.make_group()
+        self.apply(objects(self.hosts, self.fencing, self.guests, self.settings.get("luns", 1), bare))
         self.time.watch()
         self.wait_hosts()
         self.wait_running(*self.names())
@@ -342,11 +344,11 @@ def node(n):
     return n if isinstance(n, int) else int(n[-1])
 
 
-def guest(number, name, virt, memory="96Mi", more=""):
+def guest(number, name, virt, memory="96Mi", more="", group="vg0"):
     return ["""apiVersion: picket/v1
 kind: Volume
 metadata: {name: %s}
-spec: {volumeGroup: vg0, size: 16Mi, access: Exclusive}""" % name,
+spec: {volumeGroup: %s, size: 16Mi, access: Exclusive}""" % (name, group),
             """apiVersion: picket/v1
 kind: VirtualMachine
 metadata: {name: %s}
@@ -408,35 +410,46 @@ spec: {type: Watchdog}
 apiVersion: picket/v1
 kind: ISCSITarget
 metadata: {name: san}
-spec: {iqn: "iqn.2026-01.lab:store", portals: ["10.77.1.1:3260", "10.77.2.1:3260"]}
----
-apiVersion: picket/v1
+spec: {iqn: "iqn.2026-01.lab:store", portals: ["10.77.1.1:3260", "10.77.2.1:3260"]}"""
+
+
+def san(luns, initialise):
+    docs = []
+    for n in range(1, luns + 1):
+        docs += ["""apiVersion: picket/v1
 kind: LUN
-metadata: {name: lun1}
-spec: {target: san, lun: 1}
----
-apiVersion: picket/v1
+metadata: {name: lun%d}
+spec: {target: san, lun: %d}""" % (n, n),
+                 """apiVersion: picket/v1
 kind: VolumeGroup
-metadata: {name: vg0}
-spec: {luns: [lun1]}
----
-apiVersion: picket/v1
-kind: Bridge
-metadata: {name: br0}
-spec: {ports: [bond0], stp: false, forwardDelay: 0s}
----
-apiVersion: picket/v1
+metadata: {name: vg%d}
+spec: {luns: [lun%d], initialise: %s}""" % (n - 1, n, "true" if initialise else "false")]
+    return docs
+
+
+def network(hosts):
+    return ["""apiVersion: picket/v1
 kind: Bond
 metadata: {name: bond0}
-spec: {members: [lan0, lan1], mode: ActiveBackup, miimon: 100ms}"""
+spec: {members: [lan0, lan1], mode: ActiveBackup, miimon: 100ms}""",
+            """apiVersion: picket/v1
+kind: Bridge
+metadata: {name: br0}
+spec:
+  ports: [bond0]
+  stp: false
+  forwardDelay: 0s
+  perHost:
+""" + "\n".join("    node%d: {addresses: [10.77.0.1%d/24]}" % (n, n) for n in range(1, hosts + 1))]
 
 
-def objects(hosts, fencing, guests, memory="96Mi"):
+def objects(hosts, fencing, guests, luns=1, initialise=False, memory="96Mi"):
     """The book's cluster with the lab's addresses and small guests: YAML."""
-    docs = [FIXED % TIMING]
+    docs = [FIXED % TIMING] + san(luns, initialise) + network(hosts)
     for n in range(1, hosts + 1):
         docs += host(n, fencing)
     for i, (name, virt) in enumerate(guests):
         # One after the other: two at once on a busy machine run into libxl's own timeout of 40 s.
-        docs += guest(i + 1, name, virt, memory, "startAfter: [{vm: %s}]" % guests[i - 1][0] if i > 0 else "")
+        docs += guest(i + 1, name, virt, memory, "startAfter: [{vm: %s}]" % guests[i - 1][0] if i > 0 else "",
+                      "vg%d" % (i % luns))
     return "\n---\n".join(docs) + "\n"

@@ -1,0 +1,33 @@
+"""A Bridge object takes a host's address away.  The agent makes the change, does not reach the quorum, and undoes it."""
+import world
+
+TITLE = "a wrong bridge change rolled back"
+SETUP = {}
+
+BRIDGE = """apiVersion: picket/v1
+kind: Bridge
+metadata: {name: br0}
+spec:
+  ports: [bond0]
+  stp: false
+  forwardDelay: 0s
+  commitTimeout: 30s
+  perHost:
+    node1: {addresses: [%s]}
+    node2: {addresses: [10.77.0.12/24]}
+"""
+
+
+def run(w):
+    inc = w.get("host", "node1")["status"]["incarnation"]
+    w.apply(BRIDGE % "10.77.9.11/24")
+    w.time.mark("br0 of node1 is to have an address that nobody reaches")
+    w.wait("the wrong address is there", lambda: "10.77.9.11" in w.rig.sh(1, "ip -4 addr show br0"), 120)
+    w.time.mark("changed")
+    w.wait("the old address is back", lambda: "10.77.0.11/24" in w.rig.sh(1, "ip -4 addr show br0"), 120)
+    w.time.mark("undone")
+    w.wait("the object says so", lambda: "RolledBack" in w.picket("get", "bridge", "br0", "-o", "json").stdout, 120)
+    w.apply(BRIDGE % "10.77.0.11/24")
+    w.wait_hosts()
+    world.check(w.get("host", "node1")["status"]["incarnation"] == inc, "node1 was reset")
+    w.still(w.names(), 10, "after it")
