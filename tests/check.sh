@@ -54,7 +54,10 @@ for s in $sections; do
     sim)
         step 'build the store simulator' 1200 make -s -j2 WERROR=1 build/storesim
         step 'sim: same seed, same story' 300 tests/storesim/same.sh build/storesim 10
-        step 'sim: random worlds of the store' 300 build/storesim --seeds 100000 --seconds 45 --dir build/sim ;;
+        step 'sim: random worlds of the store' 300 build/storesim --seeds 100000 --seconds 45 --dir build/sim
+        step 'build the cluster simulator' 1200 make -s -j2 WERROR=1 build/sim-cluster build/sim-selftest
+        step 'sim: the cluster simulator itself' 300 build/sim-selftest
+        step 'sim: random clusters' 400 build/sim-cluster --seeds 100000 --seconds 60 --minutes 4 ;;
     mutants)
         step 'mutants: a sample' 900 tests/mutants/run.py --sample ;;
     fuzz)

@@ -16,7 +16,7 @@
 
 struct args {
     uint64_t seeds, seed0;
-    unsigned minutes, jobs;
+    unsigned minutes, jobs, seconds;
     bool verbose, debug, twice;
     const char *dir, *self;
 };
@@ -46,7 +46,10 @@ static double now_s(void)
 static void usage(FILE *f)
 {
     (void)fputs(
-        "usage: sim-cluster [--seeds N] [--seed0 S] [--minutes M] [--jobs J] [--dir DIR]\n"
+        "usage: sim-cluster [--seeds N] [--seed0 S] [--minutes M] [--seconds T] [--jobs J] [--dir "
+        "DIR]\n"
+        "       --minutes: of virtual time under faults for each seed; --seconds: begin no seed "
+        "later\n"
         "       sim-cluster --seed0 S --story [--debug]   one seed, its log on standard output\n"
         "       sim-cluster --twice ...                   each seed twice: the logs must be "
         "equal\n",
@@ -188,9 +191,14 @@ static struct slot *next_slot(struct slot *slots, unsigned jobs)
 static void run_all(const struct args *a, struct total *t)
 {
     struct slot slots[16] = { 0 };
+    double from = now_s();
     uint64_t hash;
 
     for (uint64_t i = 0; i < a->seeds; i++) {
+        if (a->seconds != 0 && now_s() - from > a->seconds) {
+            break;
+        }
+
         struct slot *s = next_slot(slots, a->jobs);
 
         if (s->pid != 0) {
@@ -273,6 +281,9 @@ static void parse(int argc, char **argv, struct args *a)
             break;
         case 'm':
             a->minutes = (unsigned)number(optarg);
+            break;
+        case 'T':
+            a->seconds = (unsigned)number(optarg);
             break;
         case 'j':
             a->jobs = (unsigned)number(optarg);
