@@ -85,7 +85,7 @@ static bool memory_fits(struct xen_job *j)
     return false;
 }
 
-static void start(struct xen_job *j)
+bool xen_may_create(struct xen_job *j)
 {
     struct xen_dom *d;
     bool more;
@@ -93,20 +93,25 @@ static void start(struct xen_job *j)
     if (xen_scan(j->w, &j->err) != 0) {
         j->failed = true;
         xen_job_done(j);
-        return;
+        return false;
     }
     d = xen_any(j->w, j->vm);
     if (d != NULL || xen_find(j->w, j->vm, &more) != NULL || more) {
         xen_job_fail(j, ERR_DRIVER, "a domain of %s exists already (number %" PRIu32 ", %s)", j->vm,
                      d->domid, dom_state_name(d->state));
-        return;
+        return false;
     }
     if (too_late(j)) {
         xen_job_fail(j, ERR_TIMEOUT, "%s may not begin to run any more: the lease is too short",
                      j->vm);
-        return;
+        return false;
     }
-    if (!memory_fits(j)) {
+    return memory_fits(j);
+}
+
+static void start(struct xen_job *j)
+{
+    if (!xen_may_create(j)) {
         return;
     }
     j->stage = STAGE_CREATE;
@@ -194,7 +199,7 @@ static void destroyed(struct xen_job *j)
 /* --- one operation on the one living domain ----------------------------------------------------
  */
 
-static struct xen_dom *living(struct xen_job *j)
+struct xen_dom *xen_living(struct xen_job *j)
 {
     bool more;
     struct xen_dom *d = xen_find(j->w, j->vm, &more);
@@ -214,7 +219,7 @@ static struct xen_dom *living(struct xen_job *j)
 
 static void shut_down(struct xen_job *j)
 {
-    struct xen_dom *d = living(j);
+    struct xen_dom *d = xen_living(j);
 
     if (d == NULL) {
         return;
@@ -254,7 +259,7 @@ static void shutdown_asked(struct xen_job *j)
 
 static void pause_or_not(struct xen_job *j)
 {
-    const struct xen_dom *d = living(j);
+    const struct xen_dom *d = xen_living(j);
 
     if (d == NULL) {
         return;
@@ -288,7 +293,7 @@ static void simple_end(struct xen_job *j, const char *what)
 
 static void adjust(struct xen_job *j)
 {
-    const struct xen_dom *d = living(j);
+    const struct xen_dom *d = xen_living(j);
     int rc;
 
     if (d == NULL) {

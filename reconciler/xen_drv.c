@@ -43,6 +43,9 @@ static void job_free(struct xen_job *j)
     free(j->vm);
     free(j->uid);
     free(j->text);
+    free(j->peer);
+    free(j->peer_address);
+    free(j->migration);
     j->magic = 0;
     free(j);
 }
@@ -59,6 +62,7 @@ static void answer(struct xen_drv *x, struct xen_job *j)
     job->result.capacity = j->capacity;
     job->result.ready = j->ok_ready;
     job->result.message = j->text;
+    job->result.suspended_ms = j->suspended_ms;
     job->cb(job, j->failed ? &j->err : NULL);
 }
 
@@ -245,6 +249,10 @@ static struct xen_job *job_new(const struct drv_job *job)
     j->incarnation = job->incarnation;
     j->token = job->token;
     j->not_after_ms = job->not_after_ms;
+    j->peer = mem_strdup(job->peer);
+    j->peer_address = mem_strdup(job->peer_address);
+    j->migration = mem_strdup(job->migration);
+    j->bandwidth = job->bandwidth;
     libxl_bitmap_init(&j->cpus);
     return j;
 }
@@ -363,7 +371,12 @@ static void work_free(struct xen_work *w)
         drv_domain_done(&o->domain);
         free(o);
     }
-    (void)close(w->wake_fd);
+    if (w->mover != NULL) {
+        xen_mover_free(w->mover);
+    }
+    if (w->wake_fd >= 0) {
+        (void)close(w->wake_fd);
+    }
     uv_mutex_destroy(&w->lock);
     free(w->fds);
     free(w);
@@ -476,6 +489,18 @@ static struct xen_work *work_new(struct xen_drv *x)
     return w;
 }
 
+static int open_mover(struct xen_work *w, const struct xen_drv_opts *opts, struct err *err)
+{
+    struct xen_mover_opts o = { .tls_cert = opts->tls_cert,
+                                .tls_key = opts->tls_key,
+                                .tls_ca = opts->tls_ca,
+                                .patience_ms = opts->patience_ms,
+                                .notify = xen_mig_notify,
+                                .ctx = w };
+
+    return xen_mover_new(&o, &w->mover, err);
+}
+
 static void handles(struct xen_drv *x)
 {
     CHECK(uv_async_init(x->loop, &x->notify, on_notify) == 0);
@@ -505,7 +530,10 @@ int xen_drv_new(const struct xen_drv_opts *opts, struct drv **ret, struct err *e
     x->give_up_ms = opts->give_up_ms == 0 ? GIVE_UP_MS : opts->give_up_ms;
     TAILQ_INIT(&x->running);
     x->w = work_new(x);
-    rc = xen_work_open(x->w, err);
+    rc = open_mover(x->w, opts, err);
+    if (rc == 0) {
+        rc = xen_work_open(x->w, err);
+    }
     if (rc != 0) {
         work_free(x->w);
         free(x);

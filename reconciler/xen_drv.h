@@ -20,7 +20,9 @@ struct xen_drv_opts {
     uv_loop_t *loop;
     struct xen_storage *storage; /* the driver's from now on */
     struct host_apply *apply;    /* the driver's; NULL: DRV_APPLY says that nobody does it */
-    uint64_t give_up_ms;         /* after an abort the answer comes within this; 0: 10 s */
+    const char *tls_cert, *tls_key, *tls_ca; /* the agent's, for live migration; NULL: plain */
+    uint64_t patience_ms; /* a migration waits so long for the other host; 0: 60 s */
+    uint64_t give_up_ms;  /* after an abort the answer comes within this; 0: 10 s */
 };
 
 /* ERR_UNSUPPORTED: this machine does not run Xen, or we are not in dom0; ERR_DRIVER: Xen cannot be

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -361,6 +362,7 @@ static void update(struct xen_work *w, struct xen_dom *d, const libxl_dominfo *i
     d->memory_bytes = info->current_memkb * 1024;
     d->vcpus_online = info->vcpu_online;
     d->suspended = info->shutdown && info->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+    d->suspended_ms = !d->suspended ? 0 : d->suspended_ms == 0 ? clock_now_ms() : d->suspended_ms;
     if (info->dying) {
         d->state = DOM_DYING;
     } else if (d->suspended) {

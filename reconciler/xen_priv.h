@@ -12,6 +12,8 @@
 
 #include "base/map.h"
 #include "reconciler/xen_drv.h"
+#include "reconciler/xen_map.h"
+#include "reconciler/xen_move.h"
 
 #define XEN_DRV_MAGIC 0x78656e64U
 #define XEN_JOB_MAGIC 0x78656e6aU
@@ -37,6 +39,8 @@ struct xen_job {
     bool has_conf;
     uint64_t memory_kb;
     libxl_bitmap cpus;
+    char *peer, *peer_address, *migration;
+    uint64_t bandwidth;
 
     /* the worker's */
     struct xen_work *w;
@@ -49,6 +53,12 @@ struct xen_job {
     bool aborted;  /* libxl was asked to hurry */
     bool detached; /* answered already; libxl goes on, and only its end is waited for */
     int rc;        /* of libxl's last operation */
+    struct xen_move *move;
+    int move_fd; /* libxl's end; the move's */
+    enum xen_move_state move_seen;
+    struct err move_err;
+    bool abort_seen;
+    libxl_domain_restore_params restore;
 
     /* the result */
     struct err err;
@@ -56,6 +66,7 @@ struct xen_job {
     struct drv_domain *domains;
     size_t n_domains;
     struct drv_capacity capacity;
+    uint64_t suspended_ms;
     bool ok_ready;
     char *text; /* result.message */
 };
@@ -87,12 +98,13 @@ struct xen_dom {
     uint64_t target_bytes; /* of the balloon */
     uint32_t vcpus_online;
     char *console;
-    bool suspended;  /* shut down to be moved */
-    bool asked;      /* we asked it to shut down */
-    bool ending;     /* we destroy it */
-    bool dead;       /* its death was told */
-    bool seen;       /* in the list of this scan */
-    unsigned missed; /* lists in a row without it */
+    bool suspended;        /* shut down to be moved */
+    uint64_t suspended_ms; /* since then, as far as we saw */
+    bool asked;            /* we asked it to shut down */
+    bool ending;           /* we destroy it */
+    bool dead;             /* its death was told */
+    bool seen;             /* in the list of this scan */
+    unsigned missed;       /* lists in a row without it */
     libxl_evgen_domain_death *evgen;
 };
 
@@ -122,6 +134,7 @@ struct xen_work {
     uint64_t stop_ms;
     uint64_t reopen_ms;
     struct xen_host_caps caps;
+    struct xen_mover *mover; /* NULL: no live migration */
 };
 
 struct xen_drv {
@@ -170,6 +183,10 @@ void xen_started(struct xen_job *j, int rc);
  */
 void xen_job_begin(struct xen_job *j);
 void xen_job_step(struct xen_job *j); /* libxl's operation is over: j->rc */
+/* The one living domain of the job's machine (j->domid too), or the job fails. */
+struct xen_dom *xen_living(struct xen_job *j);
+/* Nothing of it is here and there is room for it, or the job fails. */
+bool xen_may_create(struct xen_job *j);
 
 /* --- xen_look.c: what is there ----------------------------------------------------------------
  */
@@ -196,5 +213,7 @@ void xen_rescan(struct xen_work *w);
  */
 void xen_mig_begin(struct xen_job *j);
 void xen_mig_step(struct xen_job *j);
+void xen_mig_poll(struct xen_work *w); /* what the mover says */
+void xen_mig_notify(void *ctx);        /* on the mover's thread */
 
 #endif

@@ -219,10 +219,12 @@ static void run_ready(struct xen_work *w)
 {
     struct xen_job *j;
 
+    xen_mig_poll(w);
     while ((j = next_ready(w)) != NULL) {
         j->ready = false;
         j->pending = false;
         xen_job_step(j);
+        xen_mig_poll(w);
     }
 }
 
@@ -333,6 +335,10 @@ static void abandon_jobs(struct xen_work *w, const char *why)
 
     while ((j = TAILQ_FIRST(&w->jobs)) != NULL) {
         j->pending = false;
+        if (j->move != NULL) {
+            xen_move_end(j->move);
+            j->move = NULL;
+        }
         if (j->detached) {
             xen_job_done(j);
         } else {

@@ -17,6 +17,7 @@
 
 #include <uv.h>
 
+#include "api/valid.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/obj.h"
@@ -24,6 +25,7 @@
 #include "reconciler/agent.h"
 #include "reconciler/dev_drv.h"
 #include "reconciler/host_lvm.h"
+#include "reconciler/host_objects.h"
 #include "reconciler/intent.h"
 #include "reconciler/renew.h"
 #include "reconciler/xen_drv.h"
@@ -89,6 +91,7 @@ struct program {
     uv_loop_t loop;
     uv_signal_t term, intr;
     struct agent *agent;
+    struct host_apply *objects; /* the driver's; NULL: dev */
     char *boot_id, *hardware_id;
     char *endpoints[RENEW_ENDPOINTS_MAX];
     size_t n_endpoints;
@@ -331,13 +334,26 @@ static void on_storage_closed(void *ctx)
 
 static int open_xen(struct program *p, struct drv **ret, struct err *err)
 {
-    struct xen_drv_opts o = { .loop = &p->loop };
-    int rc;
+    struct xen_drv_opts o = { .loop = &p->loop,
+                              .tls_cert = p->values[OPT_TLS_CERT],
+                              .tls_key = p->values[OPT_TLS_KEY],
+                              .tls_ca = p->values[OPT_TLS_CA] };
+    struct host_objects_opts ho = { .loop = &p->loop,
+                                    .host = p->values[OPT_NAME],
+                                    .boot_id = p->boot_id,
+                                    .data = p->values[OPT_DATA] };
+    int rc = host_objects_new(&ho, &p->objects, err);
 
+    if (rc != 0) {
+        return rc;
+    }
+    o.apply = p->objects;
     o.storage = host_lvm_new(&p->loop);
     rc = xen_drv_new(&o, ret, err);
     if (rc != 0) {
         o.storage->ops->close(o.storage, on_storage_closed, NULL);
+        o.apply->ops->close(o.apply, on_storage_closed, NULL);
+        p->objects = NULL;
     }
     return rc;
 }
@@ -395,6 +411,33 @@ static void on_reset(void *ctx, const char *why)
     _exit(EXIT_RESET);
 }
 
+static void on_quorum(void *ctx, uint64_t sent_ms)
+{
+    const struct program *p = ctx;
+
+    if (p->objects != NULL) {
+        host_objects_confirm(p->objects, sent_ms);
+    }
+}
+
+static void on_host(void *ctx, const json_t *host)
+{
+    const struct program *p = ctx;
+
+    if (p->objects != NULL) {
+        host_objects_labels(p->objects, jget(host, "metadata.labels"));
+    }
+}
+
+static void on_synced(void *ctx)
+{
+    const struct program *p = ctx;
+
+    if (p->objects != NULL) {
+        host_objects_synced(p->objects);
+    }
+}
+
 static int start(struct program *p, struct err *err)
 {
     struct agent_opts o = { .name = p->values[OPT_NAME],
@@ -409,6 +452,9 @@ static int start(struct program *p, struct err *err)
                             .hardware_id = p->hardware_id,
                             .dev = str_eq(p->values[OPT_DRIVER], "dev"),
                             .on_reset = on_reset,
+                            .on_quorum = on_quorum,
+                            .on_host = on_host,
+                            .on_synced = on_synced,
                             .ctx = p };
     uint64_t w = 0;
     struct drv *drv = NULL;
