@@ -39,6 +39,8 @@ int http_client_new(uv_loop_t *loop, const struct http_client_opts *opts, struct
 /* Everything that is under way ends without a callback.  on_closed (may be NULL) comes when the
  * last handle is gone. */
 void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void *ctx);
+/* What stream_connect wants, from an endpoint: through the address map (base/addrmap.h). */
+int http_endpoint_resolve(const char *endpoint, char *dst, size_t size, struct err *err) ERR_USED;
 /* The endpoint that is used now; never NULL. */
 const char *http_client_endpoint(const struct http_client *c);
 /* Begin with the next endpoint from now on, if it is still `endpoint` that is used: for a caller

@@ -46,7 +46,7 @@ int hc_endpoint_check(const char *endpoint, struct err *err)
     return hc_endpoint_split(endpoint, host, sizeof(host), &port, err);
 }
 
-static int hc_endpoint_resolve(const char *endpoint, char *dst, size_t size, struct err *err)
+int http_endpoint_resolve(const char *endpoint, char *dst, size_t size, struct err *err)
 {
     char host[256];
     uint16_t port;
@@ -268,7 +268,7 @@ int hc_conn_dial(struct hc_op *op, struct err *err)
     int rc;
 
     opts.tls = str_starts(endpoint, "unix:") ? NULL : c->opts.tls;
-    rc = hc_endpoint_resolve(endpoint, address, sizeof(address), err);
+    rc = http_endpoint_resolve(endpoint, address, sizeof(address), err);
     if (rc != 0) {
         return rc;
     }

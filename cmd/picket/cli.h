@@ -172,6 +172,7 @@ int verb_plan(struct cli *c, int argc, char **argv);
 int verb_clear_conflict(struct cli *c, int argc, char **argv);
 int verb_wait(struct cli *c, int argc, char **argv);
 int verb_version(struct cli *c, int argc, char **argv);
+int verb_kv(struct cli *c, int argc, char **argv);
 int verb_completion(struct cli *c, int argc, char **argv);
 int verb_complete(struct cli *c, int argc, char **argv); /* __complete */
 int verb_dev(struct cli *c, int argc, char **argv);

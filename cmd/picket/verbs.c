@@ -227,6 +227,20 @@ static const struct cli_verb verbs[] = {
       "--name HOST --address IP:PORT --data DIR --lost-for-good", recover_help, verb_recover },
     { "store", "Members", "verify the files of a stopped member", "check DIR", store_help,
       verb_store },
+    { "kv", "Others", "the raw key space, for programs that keep their own data in it",
+      "get KEY\nlist [PREFIX]\nput KEY VALUE\ndelete KEY\nwatch [PREFIX]\nstatus",
+      "The keys that etcd's clients see below /v3: no objects, locks or leases of hosts. Speaks "
+      "the\n"
+      "native protocol to the first member that answers.\n"
+      "\n"
+      "  --print-value-only    get and list: no keys\n"
+      "  --rev N               get, list: as of this revision; watch: from it on\n"
+      "\n"
+      "Examples:\n"
+      "  picket kv put app/motd 'hello'\n"
+      "  picket kv list app/\n"
+      "  picket kv watch app/\n" COMMON,
+      verb_kv },
     { "version", "Others", "of this program and of the cluster", "",
       "  --client              only of this program\n"
       "  -o json\n" COMMON,

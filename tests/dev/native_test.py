@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -298,6 +299,37 @@ def hostile(store, lead):
         h.close()
 
 
+def command_line(store):
+    """picket kv"""
+    conf = os.path.join(store.dir, "kubeconfig")
+    with open(conf, "w") as f:
+        json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [
+            {"name": "c", "context": {"cluster": "c", "user": "u"}}], "clusters": [{"name": "c", "cluster": {
+                "server": "https://" + store.address(0), "certificate-authority": store.pki + "/ca.crt", "extensions": [
+                    {"name": "picket", "extension": {"servers": ",".join("https://" + store.address(i) for i in range(3)),
+                                                     "cluster": store.cluster}}]}}],
+            "users": [{"name": "u", "user": {"client-certificate": store.pki + "/load.crt",
+                                             "client-key": store.pki + "/load.key"}}]}, f)
+
+    def kv(*args):
+        p = subprocess.run([os.path.join(BIN, "picket"), "kv"] + list(args) + ["--kubeconfig", conf], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, timeout=30)
+        return p.returncode, p.stdout, p.stderr
+
+    same(kv("put", "cli/a", "hello")[:2], (0, ""), "put")
+    same(kv("put", "cli/b", "")[0], 0, "put of nothing")
+    same(kv("get", "cli/a")[:2], (0, "cli/a\nhello\n"), "get")
+    same(kv("list", "cli/", "--print-value-only")[:2], (0, "hello\n\n"), "list")
+    same(kv("delete", "cli/a")[0], 0, "delete")
+    code, _, text = kv("get", "cli/a")
+    same((code, "no key" in text), (3, True), "get of nothing")
+    code, out, _ = kv("status")
+    same((code, "leader     " in out), (0, True), "status")
+    same(kv("put", "cli/a")[0], 2, "usage")
+    code, _, text = kv("get", "cli/b", "--rev", "999999999")
+    same((code != 0, "future" in text), (True, True), "an error of the store")
+
+
 def survives(store):
     for m in store.members:
         if not m.alive():
@@ -316,6 +348,7 @@ def main():
             for name, fn, args in (("raw keys", raw_keys, (c,)), ("leases by a follower", leases, (f,)),
                                    ("pipelined", pipelined, (f,)), ("watches by a follower", watches, (f, c)),
                                    ("objects", objects, (Client(store, follower, "admin"),)), ("rights", rights, (store, lead)),
+                                   ("picket kv", command_line, (store,)),
                                    ("hostile", hostile, (store, lead))):
                 fn(*args)
                 survives(store)
