@@ -21,12 +21,12 @@ BIN = os.environ.get("PICKET_BIN_DIR", os.path.join(ROOT, "build"))
 LIMIT = 900
 
 
-def cib(hosts, vms):
+def cib(hosts, vms, strategy):
     room = int(vms * 2 / 0.7 / hosts) + 2
     out = ['<cib validate-with="pacemaker-3.7" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1" dc-uuid="1">',
            "<configuration><crm_config><cluster_property_set id=\"o\">"
            "<nvpair id=\"o1\" name=\"stonith-enabled\" value=\"false\"/>"
-           "<nvpair id=\"o2\" name=\"placement-strategy\" value=\"balanced\"/></cluster_property_set></crm_config><nodes>"]
+           "<nvpair id=\"o2\" name=\"placement-strategy\" value=\"%s\"/></cluster_property_set></crm_config><nodes>" % strategy]
     for h in range(hosts):
         out.append('<node id="%d" uname="host%d"><utilization id="u%d"><nvpair id="u%d-m" name="memory" value="%d"/>'
                    "</utilization></node>" % (h + 1, h, h, h, room))
@@ -51,12 +51,12 @@ def cib(hosts, vms):
     return "".join(out)
 
 
-def crm(hosts, vms):
+def crm(hosts, vms, strategy):
     """Seconds, or why not."""
     if not shutil.which("crm_simulate"):
         return "not installed"
     with tempfile.NamedTemporaryFile("w", suffix=".xml") as f:
-        f.write(cib(hosts, vms))
+        f.write(cib(hosts, vms, strategy))
         f.flush()
         began = time.monotonic()
         try:
@@ -81,7 +81,9 @@ def main():
     for hosts, vms in zip(sizes[::2], sizes[1::2]):
         print("--- %d hosts, %d machines, one host dead" % (hosts, vms))
         print(ours(hosts, vms))
-        print("crm_simulate: %s" % crm(hosts, vms), flush=True)
+        for strategy, text in (("default", "without looking at memory"), ("balanced", "with memory")):
+            print("crm_simulate, %s: %s" % (text, crm(hosts, vms, strategy)), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

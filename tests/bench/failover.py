@@ -98,7 +98,7 @@ class Bench:
 
     def phases(self, host, began):
         lines = self.c.log_lines(
-            r"do=(mark-lost|fence-attempt|proof) |act=(acquire|start) |phase=Running|msg=\"registered\"", began)
+            r"do=(mark-lost|fence-attempt|proof) |act=(acquire|start) |vm=\S+ phase=Running|msg=\"registered\"", began)
         mine = [x for x in lines if "host=%s " % host in x[2]]
         lost = self.first(mine, "do=mark-lost")
         dev.check(lost is not None, "%s was not marked lost" % host)
@@ -109,7 +109,7 @@ class Bench:
         attempt = self.first(mine, "do=fence-attempt")
         attempt = proof if attempt is None or attempt > proof else attempt
         starts = [t for t, _, x in lines if "act=start " in x and t >= proof]
-        running = [t for t, _, x in lines if "phase=Running" in x and t >= proof]
+        running = [t for t, _, x in lines if "phase=Running" in x and "vm=" in x and t >= proof]
         dev.check(len(running) >= len(self.vms), "%d of %d machines in the logs" % (len(running), len(self.vms)))
         r = {"detect": lost - began, "decide": attempt - lost, "fence": proof - attempt,
              "lock": max(starts) - proof, "start": max(running) - max(starts), "total": max(running) - began}
@@ -136,7 +136,7 @@ class Bench:
 
     def again(self, began):
         """Started by somebody since then; a wedged host that was reset may have got them back itself."""
-        seen = set(x.split("vm=")[1].split()[0] for _, _, x in self.c.log_lines(r"phase=Running", began))
+        seen = set(x.split("vm=")[1].split()[0] for _, _, x in self.c.log_lines(r"vm=\S+ phase=Running", began))
         return seen >= set(self.vms)
 
     def unharmed(self, host, began, fencings):
