@@ -154,6 +154,7 @@ static struct xen_move *expected(struct xen_mover *m, const struct xen_hello *h,
 {
     struct xen_move *v;
 
+    uv_mutex_lock(&m->lock);
     TAILQ_FOREACH (v, &m->moves, link) {
         if (!v->send && !v->over && v->s == NULL && v->state == XEN_MOVE_WAIT &&
             str_eq(v->hello.migration, h->migration) && str_eq(v->hello.vm, h->vm) &&
