@@ -47,7 +47,8 @@ for s in $sections; do
         step 'tidy' 900 make -s -j2 check-tidy ;;
     unit)
         step 'build' 1200 make -j2 WERROR=1 all units
-        units build unit ;;
+        units build unit
+        step 'lab: the judge of disks' 60 tests/lab/disk_test.py ;;
     san)
         step 'build with sanitizers' 1800 make -j2 SAN=address,undefined all units
         ASAN_OPTIONS=detect_leaks=0 units build-address-undefined san ;;
