@@ -6,13 +6,18 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <uv.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/unit/xen_fake.h"
 
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
 #include "reconciler/xen_drv.h"
+#include "reconciler/xen_move.h"
 
 #define WAIT_MS 15000U
 #define GIVE_UP_MS 150U
@@ -53,6 +58,12 @@ struct bench {
     struct drv_job job, second;
     json_t *object;
     struct drv_disk disk;
+    uint64_t suspended_ms;
+    /* the other host of a migration */
+    char address[64];
+    struct xen_mover *mover;
+    struct xen_move *move;
+    int fd;
 };
 
 /* --- the bench ---------------------------------------------------------------------------------
@@ -139,7 +150,7 @@ static void open_drv(struct bench *b)
                                                 .abort = storage_abort,
                                                 .path = storage_path,
                                                 .close = storage_close };
-    struct xen_drv_opts o = { .loop = &b->loop, .give_up_ms = GIVE_UP_MS };
+    struct xen_drv_opts o = { .loop = &b->loop, .give_up_ms = GIVE_UP_MS, .patience_ms = 700 };
     struct err err;
 
     b->storage = (struct fake_storage){ .s = { .ops = &ops }, .loop = &b->loop };
@@ -228,6 +239,7 @@ static void on_done(struct drv_job *job, const struct err *err)
     }
     b->n = job->result.n_domains;
     free(b->capacity.hypervisor);
+    b->suspended_ms = job->result.suspended_ms;
     b->capacity = job->result.capacity;
     b->capacity.hypervisor = mem_strdup(b->capacity.hypervisor);
 }
@@ -245,6 +257,9 @@ static void submit(struct bench *b, struct drv_job *job, enum drv_op op)
                              .volume = "v1",
                              .kind = "luns",
                              .name = "lun1",
+                             .peer = "node2",
+                             .peer_address = b->address,
+                             .migration = "m1",
                              .incarnation = 7,
                              .token = 42,
                              .not_after_ms = clock_now_ms() + 60000,
@@ -830,6 +845,221 @@ static void test_close_busy(void **state)
     assert_int_equal(fk_count(), 1);
 }
 
+/* --- migration ---------------------------------------------------------------------------------
+ */
+
+static void on_moved(void *ctx)
+{
+    (void)ctx;
+}
+
+/* The other host's half, played by the test. */
+static void other(struct bench *b, bool send)
+{
+    struct xen_mover_opts o = { .notify = on_moved, .patience_ms = WAIT_MS };
+    struct xen_move_req req = { .send = send,
+                                .vm = "vm1",
+                                .uid = "u1",
+                                .migration = "m1",
+                                .peer = "node1",
+                                .address = b->address };
+    struct err err;
+
+    assert_int_equal(xen_mover_new(&o, &b->mover, &err), 0);
+    b->move = xen_move_begin(b->mover, &req, &b->fd);
+}
+
+static void other_done(struct bench *b)
+{
+    xen_move_end(b->move);
+    xen_mover_free(b->mover);
+}
+
+static void pick_address(struct bench *b)
+{
+    struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(sin);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &len), 0);
+    (void)close(fd);
+    (void)snprintf(b->address, sizeof(b->address), "127.0.0.1:%u", ntohs(sin.sin_port));
+}
+
+static void test_migrate_source(void **state)
+{
+    struct bench *b = *state;
+    uint64_t before = clock_now_ms();
+    struct err err;
+
+    pick_address(b);
+    (void)start(b);
+    other(b, false);
+    submit(b, &b->job, DRV_MIG_SUSPEND);
+    UNTIL(b, fk.calls[FK_SUSPEND] == 1);
+    assert_true(fk_restores(b->fd));
+    UNTIL(b, b->dom.state == DOM_PAUSED);
+    assert_string_equal(b->dom.detail, "suspended to be moved");
+    (void)usleep(20000);
+    (void)uv_run(&b->loop, UV_RUN_NOWAIT);
+    assert_false(b->done); /* not before it is whole there */
+    xen_move_finish(b->move, true, "");
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, 0);
+    assert_true(b->suspended_ms >= before);
+    UNTIL(b, xen_move_look(b->move, &err) == XEN_MOVE_DONE);
+    other_done(b);
+    /* Until somebody decides it stays so. */
+    assert_int_equal(op(b, DRV_UNPAUSE), ERR_DRIVER);
+    has(b, "suspended to be moved");
+    assert_int_equal(op(b, DRV_MIG_RESUME), 0); /* the abort was committed */
+    UNTIL(b, b->dom.state == DOM_RUNNING);
+    assert_int_equal(op(b, DRV_MIG_RESUME), 0);
+    assert_int_equal(fk.calls[FK_RESUME], 1);
+}
+
+static void test_migrate_source_commit(void **state)
+{
+    struct bench *b = *state;
+
+    pick_address(b);
+    (void)start(b);
+    other(b, false);
+    submit(b, &b->job, DRV_MIG_SUSPEND);
+    UNTIL(b, fk.calls[FK_SUSPEND] == 1);
+    assert_true(fk_restores(b->fd));
+    xen_move_finish(b->move, true, "");
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, 0);
+    other_done(b);
+    assert_int_equal(op(b, DRV_DESTROY), 0);
+    UNTIL(b, b->dom.state == DOM_ABSENT);
+}
+
+/* The target fails after everything was sent: nobody goes on by itself. */
+static void test_migrate_source_unclear(void **state)
+{
+    struct bench *b = *state;
+
+    pick_address(b);
+    (void)start(b);
+    other(b, false);
+    submit(b, &b->job, DRV_MIG_SUSPEND);
+    UNTIL(b, fk.calls[FK_SUSPEND] == 1);
+    assert_true(fk_restores(b->fd));
+    xen_move_finish(b->move, false, "no memory there");
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, ERR_UNKNOWN_OUTCOME);
+    has(b, "no memory there");
+    assert_int_equal(b->dom.state, DOM_PAUSED);
+    assert_int_equal(fk.calls[FK_RESUME], 0);
+    other_done(b);
+    assert_int_equal(op(b, DRV_MIG_SUSPEND), ERR_DRIVER);
+    has(b, "suspended already");
+}
+
+static void test_migrate_source_runs_on(void **state)
+{
+    struct bench *b = *state;
+
+    pick_address(b);
+    (void)start(b);
+    /* Nobody is there. */
+    assert_int_equal(op(b, DRV_MIG_SUSPEND), ERR_DRIVER);
+    has(b, "node2 does not take the guest");
+    assert_int_equal(abort_op(b, DRV_MIG_SUSPEND), ERR_CANCELED);
+    assert_int_equal(b->dom.state, DOM_RUNNING);
+    /* libxl fails, and is aborted, while it sends. */
+    other(b, false);
+    fk.mode[FK_SUSPEND] = FK_FAIL;
+    assert_int_equal(op(b, DRV_MIG_SUSPEND), ERR_DRIVER);
+    has(b, "send the guest");
+    other_done(b);
+    other(b, false);
+    fk.mode[FK_SUSPEND] = FK_HANG;
+    submit(b, &b->job, DRV_MIG_SUSPEND);
+    UNTIL(b, fk.calls[FK_SUSPEND] == 2);
+    drv_abort(b->drv, &b->job);
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, ERR_DRIVER);
+    assert_int_equal(b->dom.state, DOM_RUNNING);
+    other_done(b);
+    /* A hypervisor that cannot. */
+    fk.pv = true;
+    assert_int_equal(op(b, DRV_MIG_SUSPEND), ERR_UNSUPPORTED);
+    has(b, "shadow paging");
+}
+
+static void test_migrate_target(void **state)
+{
+    struct bench *b = *state;
+    struct err err;
+
+    pick_address(b);
+    other(b, true);
+    submit(b, &b->job, DRV_MIG_RECEIVE);
+    UNTIL(b, xen_move_look(b->move, &err) == XEN_MOVE_READY);
+    assert_int_equal(write(b->fd, fk_memory, sizeof(fk_memory)), sizeof(fk_memory));
+    xen_move_eof(b->move);
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, 0);
+    UNTIL(b, b->dom.state == DOM_PAUSED);
+    assert_string_equal(b->dom.detail, "");
+    UNTIL(b, xen_move_look(b->move, &err) == XEN_MOVE_DONE);
+    other_done(b);
+    assert_int_equal(op(b, DRV_UNPAUSE), 0); /* the commit was read */
+    UNTIL(b, b->dom.state == DOM_RUNNING);
+    assert_int_equal(op(b, DRV_MIG_RECEIVE), ERR_DRIVER);
+    has(b, "exists already");
+}
+
+static void test_migrate_target_broken(void **state)
+{
+    struct bench *b = *state;
+    struct err err;
+
+    pick_address(b);
+    /* Nobody comes. */
+    assert_int_equal(op(b, DRV_MIG_RECEIVE), ERR_DRIVER);
+    has(b, "node2 did not come");
+    assert_int_equal(abort_op(b, DRV_MIG_RECEIVE), ERR_CANCELED);
+    /* The source goes half-way. */
+    other(b, true);
+    submit(b, &b->job, DRV_MIG_RECEIVE);
+    UNTIL(b, xen_move_look(b->move, &err) == XEN_MOVE_READY);
+    assert_int_equal(write(b->fd, fk_memory, 3), 3);
+    other_done(b);
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, ERR_DRIVER);
+    has(b, "restore the guest");
+    assert_int_equal(fk_count(), 0);
+    /* libxl fails: the source hears why. */
+    fk.mode[FK_RESTORE] = FK_FAIL;
+    other(b, true);
+    submit(b, &b->job, DRV_MIG_RECEIVE);
+    UNTIL(b, b->done);
+    assert_int_equal(b->code, ERR_DRIVER);
+    UNTIL(b, xen_move_look(b->move, &err) == XEN_MOVE_FAILED);
+    other_done(b);
+}
+
+static void test_migrate_closed(void **state)
+{
+    struct bench *b = *state;
+
+    pick_address(b);
+    (void)start(b);
+    other(b, false);
+    submit(b, &b->job, DRV_MIG_SUSPEND);
+    UNTIL(b, fk.calls[FK_SUSPEND] == 1);
+    UNTIL(b, b->dom.state == DOM_PAUSED);
+    close_drv(b);
+    assert_int_equal(b->code, ERR_UNKNOWN_OUTCOME);
+    assert_int_equal(fk_count(), 1);
+    other_done(b);
+}
+
 static void test_open_fails(void **state)
 {
     struct bench *b = *state;
@@ -854,23 +1084,46 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_life),          T(test_life_sync),
-        T(test_reasons),       T(test_destroyed_by_others),
-        T(test_missing),       T(test_removed_after_its_end),
-        T(test_start_fails),   T(test_start_memory),
-        T(test_start_invalid), T(test_start_slow),
-        T(test_start_expires), T(test_start_aborted),
-        T(test_deaf),          T(test_destroy_fails),
-        T(test_acpi),          T(test_shutdown_slow),
-        T(test_list_fails),    T(test_adoption),
-        T(test_restart),       T(test_duplicate),
-        T(test_dying),         T(test_reused_number),
-        T(test_adjust),        T(test_console),
-        T(test_capacity),      T(test_parts),
-        T(test_disaster),      T(test_children),
-        T(test_close_busy),    T(test_open_fails),
+        T(test_life),
+        T(test_life_sync),
+        T(test_reasons),
+        T(test_destroyed_by_others),
+        T(test_missing),
+        T(test_removed_after_its_end),
+        T(test_start_fails),
+        T(test_start_memory),
+        T(test_start_invalid),
+        T(test_start_slow),
+        T(test_start_expires),
+        T(test_start_aborted),
+        T(test_deaf),
+        T(test_destroy_fails),
+        T(test_acpi),
+        T(test_shutdown_slow),
+        T(test_list_fails),
+        T(test_adoption),
+        T(test_restart),
+        T(test_duplicate),
+        T(test_dying),
+        T(test_reused_number),
+        T(test_adjust),
+        T(test_console),
+        T(test_capacity),
+        T(test_parts),
+        T(test_disaster),
+        T(test_children),
+        T(test_close_busy),
+        T(test_migrate_source),
+        T(test_migrate_source_commit),
+        T(test_migrate_source_unclear),
+        T(test_migrate_source_runs_on),
+        T(test_migrate_target),
+        T(test_migrate_target_broken),
+        T(test_migrate_closed),
+        T(test_open_fails),
     };
 
+    (void)signal(SIGPIPE, SIG_IGN);
     if (setenv("PICKET_XEN_CAPABILITIES", __FILE__, 1) != 0) {
         return 1;
     }
