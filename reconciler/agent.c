@@ -182,6 +182,10 @@ static void on_tick(uv_timer_t *t)
     agent_client_tick(a, clock_now_ms());
     agent_locks_tick(a, clock_now_ms());
     agent_watch_tick(a, clock_now_ms());
+    if (a->on_quorum != NULL && v.lease_until_ms > v.lease_ms) {
+        a->on_quorum(a->ctx, v.lease_until_ms - v.lease_ms);
+    }
+    agent_apply_tick(a, clock_now_ms());
     agent_guard_step(a);
     agent_status_tick(a);
 }
@@ -198,6 +202,7 @@ static void free_agent(struct agent *a)
     free(a->boot_id);
     free(a->hardware_id);
     free(a->watchdog);
+    free(a->heartbeat_dir);
     free(a->step_error);
     free(a->hypervisor);
     json_decref(a->status_sent);
@@ -272,6 +277,7 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     a->boot_id = mem_strdup(o->boot_id);
     a->hardware_id = mem_strdup(o->hardware_id);
     a->watchdog = mem_strdup(o->watchdog);
+    a->heartbeat_dir = mem_strdup(o->heartbeat_dir);
     for (size_t i = 0; i < o->n_endpoints && i < RENEW_ENDPOINTS_MAX; i++) {
         a->endpoints[a->n_endpoints++] = mem_strdup(o->endpoints[i]);
     }
@@ -281,6 +287,9 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     a->watchdog_timeout_ms = o->watchdog_timeout_ms;
     a->dev = o->dev;
     a->on_reset = o->on_reset;
+    a->on_quorum = o->on_quorum;
+    a->on_host = o->on_host;
+    a->on_synced = o->on_synced;
     a->ctx = o->ctx;
     a->drv = drv;
     a->started_ms = clock_now_ms();
@@ -343,6 +352,7 @@ static void part_closed(struct agent *a)
     if (--a->closing > 0) {
         return;
     }
+    agent_apply_done(a);
     vmx_free(a->vmx);
     agent_watch_stop(a);
     agent_locks_done(a);
@@ -374,6 +384,7 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
     a->on_stopped = on_stopped;
     a->on_stopped_ctx = ctx;
     agent_seen_save(a, true);
+    agent_slot_close(a);
     renew_stop(a->renew);
     a->renew = NULL;
     a->closing = (unsigned)ARRAY_LEN(handles) + 1;

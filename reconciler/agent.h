@@ -26,10 +26,17 @@ struct agent_opts {
     const char *watchdog;                    /* socket of picket-watchdog, NULL: none */
     const char *boot_id;
     const char *hardware_id;
+    const char *heartbeat_dir; /* where the storage heartbeat is a file (dev), NULL: in /dev */
     uint32_t watchdog_timeout_ms; /* W wanted; 0: from the cluster's timing */
     bool dev;                     /* timing defaults of `picket dev` */
     /* The host must be reset: this boot can never be part of the cluster again (safety.md 1). */
     void (*on_reset)(void *ctx, const char *why);
+    /* Once a second: the newest renewal that was acknowledged left at sent_ms.  May be NULL. */
+    void (*on_quorum)(void *ctx, uint64_t sent_ms);
+    /* The Host object, whenever it changes; every object of the host was handed to the driver.  May
+     * be NULL. */
+    void (*on_host)(void *ctx, const json_t *host);
+    void (*on_synced)(void *ctx);
     void *ctx;
 };
 

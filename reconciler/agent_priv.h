@@ -40,8 +40,8 @@ struct agent_obj {
     char *text;   /* compact, without what changes all the time */
     json_t *json; /* parsed when it is asked for; dropped again when it is not hot */
     uint64_t round;
-    bool hot; /* concerns this host */
-    bool to_apply;
+    bool hot;          /* concerns this host */
+    uint64_t apply_ms; /* put into effect then; 0: it is */
 };
 
 enum agent_guard {
@@ -70,6 +70,10 @@ struct agent {
     uint32_t watchdog_timeout_ms;
     bool dev;
     void (*on_reset)(void *ctx, const char *why);
+    void (*on_quorum)(void *ctx, uint64_t sent_ms);
+    void (*on_host)(void *ctx, const json_t *host);
+    void (*on_synced)(void *ctx);
+    bool told_synced;
     void *ctx;
     /* parts */
     struct drv *drv;
@@ -125,6 +129,11 @@ struct agent {
     struct renew_terms confirmed_offer; /* the offer that it answered */
     bool has_confirmed;
     char guard_why[256];
+    /* storage heartbeat (agent_slot.c) */
+    char *heartbeat_dir;
+    char *slot_path; /* NULL: none */
+    uint64_t slot_beat_ms;
+    struct slots *slots;
     /* reports */
     struct map reports; /* "plural/name" -> struct agent_report, owned */
     uv_timer_t report_timer;
@@ -145,11 +154,8 @@ struct agent {
     uint32_t status_failures;
     uint64_t margins_ms;
     /* objects of the host */
-    struct drv_job apply_job;
-    bool apply_busy;
-    char *apply_plural, *apply_name;
-    json_t *apply_object;
-    size_t apply_pending;
+    struct agent_apply *applies; /* under way */
+    size_t n_applies;
     /* stopping */
     bool starting;
     bool stopping;
@@ -180,6 +186,10 @@ struct http_call *agent_read(struct agent *a, const char *plural, const char *na
 unsigned agent_client_close(struct agent *a, void (*on_closed)(void *ctx)); /* how many close */
 void agent_client_free(struct agent *a);
 
+/* agent_slot.c: the volume that Cluster.spec.fencing.storageHeartbeat names now */
+void agent_slot_follow(struct agent *a);
+void agent_slot_close(struct agent *a);
+
 /* agent_seen.c */
 void agent_seen_load(struct agent *a);
 void agent_seen_save(struct agent *a, bool now);
@@ -191,7 +201,13 @@ void agent_watch_stop(struct agent *a);
 void agent_watch_tick(struct agent *a, uint64_t now); /* give back memory */
 const json_t *agent_object(void *ctx, const char *plural, const char *name);
 bool agent_synced(const struct agent *a);
-void agent_apply_next(struct agent *a);
+struct agent_obj *agent_find(struct agent *a, const char *plural, const char *name);
+
+/* agent_apply.c */
+void agent_apply_next(struct agent *a); /* begin what is due */
+void agent_apply_tick(struct agent *a, uint64_t now);
+void agent_apply_done(struct agent *a); /* frees what will not be answered any more */
+void agent_apply_deleted(struct agent *a, const char *plural, const char *name);
 
 /* agent_locks.c: the executor's calls of the API */
 extern const struct vmx_ops agent_vmx_ops;

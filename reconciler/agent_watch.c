@@ -9,8 +9,7 @@
 #include "base/str.h"
 #include "reconciler/agent_priv.h"
 
-/* Copies of the objects that concern hosts, kept by reflectors, and putting those of the host
- * (LUNs, bonds, bridges ...) into effect through the driver, one at a time. */
+/* Copies of the objects that concern hosts, kept by reflectors. */
 
 static const struct {
     const char *plural;
@@ -33,15 +32,20 @@ static struct agent_cache *find_cache(struct agent *a, const char *plural)
     return NULL;
 }
 
+struct agent_obj *agent_find(struct agent *a, const char *plural, const char *name)
+{
+    const struct agent_cache *c = find_cache(a, plural);
+
+    return c == NULL ? NULL : map_get(&c->objects, name);
+}
+
 const json_t *agent_object(void *ctx, const char *plural, const char *name)
 {
     struct agent *a;
-    const struct agent_cache *c;
     struct agent_obj *o;
 
     OBJ_FROM(a, ctx, AGENT_MAGIC);
-    c = find_cache(a, plural);
-    o = c == NULL ? NULL : map_get(&c->objects, name);
+    o = agent_find(a, plural, name);
     if (o == NULL) {
         return NULL;
     }
@@ -87,6 +91,7 @@ static void cluster_changed(struct agent *a, const json_t *cluster)
     }
     a->timing = t;
     renew_heartbeat(a->renew, (uint32_t)t.heartbeat_ms);
+    agent_slot_follow(a);
     vmx_kick_all(a->vmx); /* it may have been paused */
 }
 
@@ -98,15 +103,18 @@ static void changed(struct agent_cache *c, const char *name, struct agent_obj *o
         vmx_kick(a->vmx, name);
     } else if (str_eq(c->plural, "clusters") && o != NULL) {
         cluster_changed(a, agent_object(a, c->plural, name));
+    } else if (str_eq(c->plural, "hosts") && o != NULL && a->on_host != NULL) {
+        a->on_host(a->ctx, agent_object(a, c->plural, name));
     } else if (str_eq(c->plural, "volumes") || str_eq(c->plural, "volumegroups")) {
         a->volumes_version++;
+        agent_slot_follow(a);
         vmx_kick_all(a->vmx);
     }
     if (c->apply) {
         if (o != NULL) {
-            o->to_apply = true;
+            o->apply_ms = 1; /* now */
         } else {
-            agent_report_put(a, c->plural, name, NULL);
+            agent_apply_deleted(a, c->plural, name);
         }
         agent_apply_next(a);
     }
@@ -138,21 +146,26 @@ static json_t *slim_elsewhere(const json_t *spec)
 /* What the agent never reads is not kept: there may be thousands of machines. */
 static json_t *slim(const struct agent_cache *c, json_t *obj)
 {
-    static const char *const meta[] = { "name", "uid", "generation", "deletionTimestamp",
-                                        "resourceVersion" }; /* the last for our own Host only */
+    static const char *const meta[] = {
+        "name", "uid", "generation", "deletionTimestamp", "resourceVersion", "labels"
+    }; /* these for our own Host only */
     static const char *const status[] = { "assignedHost", "assignedIncarnation" };
+    static const char *const pins[] = { "wwid", "uuid" }; /* what a disk or a group was, once */
     json_t *copy = json_copy(obj);
     bool vm = str_eq(c->plural, "virtualmachines");
     bool host = str_eq(c->plural, "hosts");
 
     (void)json_object_set_new(
         copy, "metadata",
-        pick(json_object_get(obj, "metadata"), meta, ARRAY_LEN(meta) - (host ? 0 : 1)));
+        pick(json_object_get(obj, "metadata"), meta, ARRAY_LEN(meta) - (host ? 0 : 2)));
     (void)json_object_del(copy, "apiVersion");
     (void)json_object_del(copy, "kind");
     if (vm && json_object_get(obj, "status") != NULL) {
         (void)json_object_set_new(copy, "status",
                                   pick(json_object_get(obj, "status"), status, ARRAY_LEN(status)));
+    } else if (str_eq(c->plural, "luns") || str_eq(c->plural, "volumegroups")) {
+        (void)json_object_set_new(copy, "status",
+                                  pick(json_object_get(obj, "status"), pins, ARRAY_LEN(pins)));
     } else if (!host) {
         (void)json_object_del(copy, "status");
     }
@@ -311,9 +324,6 @@ void agent_watch_stop(struct agent *a)
         map_done(&a->caches[i].objects);
     }
     a->n_caches = 0;
-    json_decref(a->apply_object);
-    free(a->apply_plural);
-    free(a->apply_name);
 }
 
 #define TRIM_MS 10000U
@@ -344,72 +354,4 @@ void agent_watch_tick(struct agent *a, uint64_t now)
         cool(&a->caches[i]);
     }
     (void)malloc_trim(0); /* a list of thousands was parsed and freed */
-}
-
-/* --- objects of the host -----------------------------------------------------------------------
- */
-
-static void on_applied(struct drv_job *job, const struct err *err)
-{
-    struct agent *a;
-    const struct kind *k;
-    json_t *item;
-
-    OBJ_FROM(a, job->data, AGENT_MAGIC);
-    a->apply_busy = false;
-    k = kind_by_plural(a->apply_plural);
-    if (agent_object(a, a->apply_plural, a->apply_name) != NULL && k != NULL && !a->stopping) {
-        item = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "kind", k->name, "name",
-                         a->apply_name, "uid", jget_str(a->apply_object, "metadata.uid", ""),
-                         "state", err == NULL && job->result.ready ? "Ready" : "NotReady", "reason",
-                         err != NULL ? err_name(err->code) : job->result.reason, "message",
-                         err != NULL ? err->msg : job->result.message, "generation",
-                         (json_int_t)jget_int(a->apply_object, "metadata.generation", 0));
-        agent_report_put(a, a->apply_plural, a->apply_name, item);
-    }
-    json_decref(a->apply_object);
-    a->apply_object = NULL;
-    if (!a->stopping) {
-        agent_apply_next(a);
-    }
-}
-
-static void apply(struct agent *a, const char *plural, const char *name)
-{
-    free(a->apply_plural);
-    free(a->apply_name);
-    a->apply_plural = mem_strdup(plural);
-    a->apply_name = mem_strdup(name);
-    a->apply_object = json_deep_copy(agent_object(a, plural, name));
-    a->apply_busy = true;
-    a->apply_job = (struct drv_job){ .magic = DRV_JOB_MAGIC,
-                                     .op = DRV_APPLY,
-                                     .kind = a->apply_plural,
-                                     .name = a->apply_name,
-                                     .object = a->apply_object,
-                                     .deadline_ms = clock_now_ms() + 60000,
-                                     .cb = on_applied,
-                                     .data = a };
-    drv_submit(a->drv, &a->apply_job);
-}
-
-void agent_apply_next(struct agent *a)
-{
-    if (a->apply_busy) {
-        return;
-    }
-    for (size_t i = 0; i < a->n_caches; i++) {
-        const char *name;
-        void *v;
-
-        for (size_t k = 0; a->caches[i].apply && map_next(&a->caches[i].objects, &k, &name, &v);) {
-            struct agent_obj *o = v;
-
-            if (o->to_apply) {
-                o->to_apply = false;
-                apply(a, a->caches[i].plural, name);
-                return;
-            }
-        }
-    }
 }

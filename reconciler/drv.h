@@ -128,6 +128,9 @@ struct drv_result {
     bool ready;            /* DRV_APPLY: the object is in effect on this host */
     const char *reason;
     const char *message;
+    bool lock_needed;     /* DRV_APPLY: again under the object's lock (job->token) */
+    uint64_t again_ms;    /* DRV_APPLY: look again after so long; 0: when the object changes */
+    const json_t *detail; /* DRV_APPLY: for the object's status, or NULL */
 };
 
 struct drv;

@@ -421,6 +421,7 @@ void vmx_free(struct vmx *x)
         vmx_item_free(v);
     }
     map_done(&x->items);
+    map_done(&x->groups);
     vmx_locks_free(x);
     obs_free(x->obs);
     free(x->sweep_lock);

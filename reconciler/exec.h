@@ -95,6 +95,9 @@ void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint6
                bool mine_only);
 /* What was known of locks is void (another incarnation, a restored store). */
 void vmx_locks_forget(struct vmx *x);
+/* The metadata of a volume group is being written outside the executor (or not any more): volumes
+ * are created in it later, and its lock is not swept.  False: the executor works on it. */
+bool vmx_group_busy(struct vmx *x, const char *group, bool on);
 
 /* The object of this vm changed or went (made an item if it concerns this host). */
 void vmx_kick(struct vmx *x, const char *vm);

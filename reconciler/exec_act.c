@@ -386,6 +386,9 @@ static bool group_busy(const struct vmx_item *it, const char *group)
     const char *vm;
     void *v;
 
+    if (map_get(&it->x->groups, group) != NULL) {
+        return true;
+    }
     for (size_t i = 0; map_next(&it->x->items, &i, &vm, &v);) {
         if (v != it && str_eq(((const struct vmx_item *)v)->create_group, group)) {
             return true;

@@ -78,6 +78,7 @@ struct vmx {
     uint64_t look_due_ms;
     uint64_t look_until_ms; /* aborted then; 0: it was */
     bool looked;
+    struct map groups; /* written outside: name -> this */
     /* sweep of locks that no vm accounts for */
     uint64_t sweep_due_ms;
     bool sweeping;

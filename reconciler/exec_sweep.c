@@ -17,6 +17,9 @@ static bool busy_group(const struct vmx *x, const char *group)
     const char *vm;
     void *v;
 
+    if (map_get(&x->groups, group) != NULL) {
+        return true;
+    }
     for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
         if (str_eq(((const struct vmx_item *)v)->create_group, group)) {
             return true;
@@ -189,4 +192,13 @@ void vmx_sweep_run(struct vmx *x, uint64_t now_ms)
             return;
         }
     }
+}
+
+bool vmx_group_busy(struct vmx *x, const char *group, bool on)
+{
+    if (!on) {
+        (void)map_del(&x->groups, group);
+        return true;
+    }
+    return !busy_group(x, group) && map_put(&x->groups, group, x) == NULL;
 }

@@ -1,0 +1,30 @@
+#ifndef RECONCILER_HOST_OBJECTS_H
+#define RECONCILER_HOST_OBJECTS_H
+
+/* Objects that a real host is set up with: storage by storage/st_host.h, the network by
+ * net/nw_host.h, both behind the seam of host_parts.h.  Other kinds are Ready at once: nothing has
+ * to be set up for them.  Loop thread only.
+ */
+
+#include <uv.h>
+
+#include "reconciler/host_parts.h"
+
+struct host_objects_opts {
+    uv_loop_t *loop;
+    const char *host;    /* name of the Host object */
+    const char *boot_id; /* of this boot */
+    const char *data;    /* folder for what must survive; exists */
+};
+
+int host_objects_new(const struct host_objects_opts *opts, struct host_apply **ret,
+                     struct err *err) ERR_USED;
+/* The quorum has answered a request that was sent at sent_ms (CLOCK_BOOTTIME): changes of the
+ * network made before that have not cut this host off. */
+void host_objects_confirm(struct host_apply *a, uint64_t sent_ms);
+/* The Host object's labels, for hostSelector. */
+void host_objects_labels(struct host_apply *a, const json_t *labels);
+/* The agent knows every object: from now on what Picket made and nobody declares is removed. */
+void host_objects_synced(struct host_apply *a);
+
+#endif
