@@ -143,6 +143,17 @@ static const struct field vm_placement_status[] = {
     FIELD_END
 };
 
+static const struct field vm_avoid[] = {
+    { .name = "host", .type = F_STRING, .text = "The host." },
+    { .name = "reason", .type = F_STRING, .text = "StartFailed or RestartLimit." },
+    { .name = "message", .type = F_STRING, .text = "What its agent said." },
+    { .name = "failures", .type = F_INT, .text = "How often." },
+    { .name = "until", .type = F_STRING, .text = "It is not tried there before this time." },
+    { .name = "incarnation", .type = F_INT, .text = "Of the host, when it failed last." },
+    { .name = "restarts", .type = F_INT, .text = "The agent's count at that time." },
+    FIELD_END
+};
+
 static const struct field vm_halted[] = {
     { .name = "generation", .type = F_INT, .text = "It stays down until metadata.generation is another one: change the object to start it." },
     { .name = "reason", .type = F_STRING, .text = "Why, for programs." },
@@ -159,6 +170,8 @@ static const struct field vm_status[] = {
     { .name = "token", .type = F_INT, .text = "The token of its lock." },
     { .name = "since", .type = F_STRING, .text = "Since when it is in this phase." },
     { .name = "restarts", .type = F_INT, .text = "How often it was restarted." },
+    { .name = "avoid", LIST_OF(OBJECT_OF(vm_avoid), .text = "A host."), .text = "Hosts on which it failed, avoided for a while." },
+    { .name = "avoidGeneration", .type = F_INT, .text = "The metadata.generation that failed there; with another one it is tried everywhere." },
     { .name = "halted", OBJECT_OF(vm_halted), .text = "The guest shut itself down, or crashed too often." },
     { .name = "domid", .type = F_INT, .text = "Xen's number of the domain." },
     { .name = "console", .type = F_STRING, .text = "Where its console and its screen are." },

@@ -75,7 +75,11 @@ int admit_validate(struct node *n, const struct kind *k, const json_t *old, cons
 {
     obj_validate(k, obj, status, problems);
     if (old != NULL && !status) {
-        obj_validate_update(k, old, obj, problems);
+        json_t *whole = json_deep_copy(obj);
+
+        obj_default(k, whole); /* what is left out is the default, not a change of it */
+        obj_validate_update(k, old, whole, problems);
+        json_decref(whole);
         admit_deleting(old, obj, problems);
     }
     if (k->singleton != NULL && !str_eq(obj_name(obj), k->singleton)) {

@@ -7,6 +7,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/ctl_place.h"
+#include "cmd/picketd/macs.h"
 #include "reconciler/place.h"
 
 #define CAPACITY_MS 1000U
@@ -137,6 +138,9 @@ int capacity_admit(struct node *n, const struct change *changes, size_t count,
 
     if (!any_matters(changes, count)) {
         return 0;
+    }
+    if (macs_admit(n, changes, count, err) != 0) {
+        return err->code;
     }
     p = pass_what_if(n, changes, count);
     ask(p, &after);

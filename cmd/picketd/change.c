@@ -9,6 +9,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/admit.h"
+#include "cmd/picketd/macs.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/seal.h"
 
@@ -174,6 +175,9 @@ static int change_build(struct node *n, struct change *c, json_t *want, enum cha
     }
     if (mode != CHANGE_STATUS) {
         obj_default(c->k, obj);
+        if (str_eq(c->k->name, "VirtualMachine")) {
+            macs_fill(c->old, obj);
+        }
     }
     keep_other_half(c, obj, mode);
     server_metadata(c->k, c->old, obj);
@@ -229,10 +233,18 @@ int change_delete(struct node *n, const struct kind *k, const char *name, const 
                   struct change *ret, struct err *err)
 {
     struct change c = { .k = k, .result = CHANGE_DELETED };
-    json_t *pre = json_pack("{s:{}}", "metadata");
+    json_t *pre;
     char when[32];
     int rc;
 
+    if (k->singleton != NULL) {
+        return err_set(
+            err, ERR_REFUSED,
+            "the %s \"%s\" is what this cluster is configured by: it can be changed, not "
+            "deleted; apply one without a field to get the field's default",
+            k->name, k->singleton);
+    }
+    pre = json_pack("{s:{}}", "metadata");
     (void)str_copy(c.name, sizeof(c.name), name);
     c.old = object_load(n->store, k, name, &c.old_rev, err);
     if (c.old == NULL) {

@@ -217,6 +217,7 @@ static void pass_run(struct controller *c)
     ctl_ready_scan(p); /* after leases were granted to hosts that have just registered */
     ctl_terms_pass(p);
     ctl_device_pass(p);
+    ctl_avoid_pass(p);
     if (ctl_place_pass(p)) {
         p->more = true; /* that was enough for one turn */
     } else {
@@ -366,6 +367,7 @@ void controller_start(struct controller *c, uint64_t term)
                            : c->cold_start_ms;
     c->recheck_ms = now;
     c->resync_ms = now; /* the first pass looks at everything */
+    c->avoid_ms = 1;
     c->batch_max = PASS_CHANGES_MAX;
     c->n_batch = 0;
     c->dirty = true;

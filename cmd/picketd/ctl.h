@@ -13,6 +13,7 @@
 #include "cmd/picketd/node.h"
 
 struct stall;
+struct world;
 
 struct controller *controller_new(struct node *n);
 void controller_start(struct controller *c, uint64_t term);

@@ -10,6 +10,7 @@
 #include "base/str.h"
 
 #define SETTLE_MS 3000U
+#define TEXT_HOSTS 8U /* named in a message */
 
 static uint32_t index_of(const struct map *m, const void *base, size_t size, const char *name)
 {
@@ -130,6 +131,87 @@ static void hosts_make(struct vm_places *s, struct pass *p)
     s->in.n_hosts = n;
 }
 
+/* --- what hosts lack ---------------------------------------------------------------------------
+ */
+
+struct lack {
+    uint32_t host, resource;
+    const char *why;
+};
+
+static uint32_t resource_of(struct vm_places *s, const char *what, const char *name)
+{
+    char *key = arena_printf(&s->a, "%s %s", what, name);
+    uint32_t r = index_of(&s->resource_names, s->resources, sizeof(*s->resources), key);
+
+    if (r == PLACE_NONE) {
+        r = (uint32_t)s->in.n_resources++;
+        s->resources[r] = key;
+        (void)map_put(&s->resource_names, key, &s->resources[r]);
+    }
+    return r;
+}
+
+/* "I could not look" is not "I do not have it". */
+static bool says_no(const json_t *rep)
+{
+    const char *reason = jget_str(rep, "reason", "");
+
+    return str_eq(jget_str(rep, "state", ""), "NotReady") &&
+           !str_eq(reason, err_name(ERR_TIMEOUT)) && !str_eq(reason, err_name(ERR_CANCELED)) &&
+           !str_eq(reason, err_name(ERR_UNKNOWN_OUTCOME));
+}
+
+/* A host that says that it does not have something lacks it; one that says nothing may have it. */
+static size_t lacks_of(struct vm_places *s, struct pass *p, const char *plural, const char *what,
+                       struct lack *out, size_t n, size_t max)
+{
+    const struct kind *k = kind_by_plural(plural);
+    const struct ctl_obj *o;
+
+    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        const struct world_reports *r = world_reports_of(p->c->world, plural, o->name);
+
+        for (size_t i = 0; r != NULL && i < r->n && n < max; i++) {
+            const json_t *rep = r->items[i]->json;
+            uint32_t h = places_host(s, r->items[i]->host);
+
+            if (h != PLACE_NONE && says_no(rep)) {
+                const char *why = jget_str(rep, "message", "");
+
+                out[n++] = (struct lack){ .host = h,
+                                          .resource = resource_of(s, what, o->name),
+                                          .why = *why == 0 ? NULL : arena_strdup(&s->a, why) };
+            }
+        }
+    }
+    return n;
+}
+
+static void lacks_make(struct vm_places *s, struct pass *p)
+{
+    size_t max = s->in.n_hosts * 64;
+    struct lack *all = ARENA_ARRAY(&s->a, struct lack, max + 1);
+    size_t n;
+
+    s->resources = ARENA_ARRAY(&s->a, const char *, max + 1);
+    n = lacks_of(s, p, "bridges", "bridge", all, 0, max);
+    n = lacks_of(s, p, "volumegroups", "volume group", all, n, max);
+    for (size_t h = 0; h < s->in.n_hosts && n > 0; h++) {
+        struct place_lack *out = ARENA_ARRAY(&s->a, struct place_lack, n);
+        size_t m = 0;
+
+        for (size_t i = 0; i < n; i++) {
+            if (all[i].host == h) {
+                out[m++] = (struct place_lack){ .resource = all[i].resource, .why = all[i].why };
+            }
+        }
+        s->hosts[h].lacks = out;
+        s->hosts[h].n_lacks = m;
+    }
+    s->in.resources = s->resources;
+}
+
 /* What placement sees of the hosts, as a sum: few objects, looked at in every pass. */
 static uint64_t hosts_sum(struct pass *p)
 {
@@ -216,6 +298,76 @@ static const char *spread_key(struct vm_places *s, const struct vm_facts *f)
     return arena_printf(&s->a, "%016" PRIx64, f->labels_sum);
 }
 
+static void vm_avoid(struct vm_places *s, struct pass *p, const struct vm_facts *f,
+                     struct place_vm *v)
+{
+    struct place_avoid *out;
+    size_t n = 0;
+
+    if (json_array_size(f->avoid) == 0) {
+        return;
+    }
+    out = ARENA_ARRAY(&s->a, struct place_avoid, json_array_size(f->avoid));
+    for (size_t i = 0; i < json_array_size(f->avoid); i++) {
+        const json_t *e = json_array_get(f->avoid, i);
+        uint32_t h = places_host(s, jget_str(e, "host", ""));
+
+        if (h != PLACE_NONE && ctl_avoid_active(p, e)) {
+            out[n++] = (struct place_avoid){ .host = h,
+                                             .why = arena_printf(&s->a, "%s, tried again after %s",
+                                                                 jget_str(e, "reason", ""),
+                                                                 jget_str(e, "until", "")) };
+        }
+    }
+    v->avoid = out;
+    v->n_avoid = n;
+}
+
+/* Resources that some host is known not to have; what everybody has need not be asked for. */
+static void need(const struct vm_places *s, uint32_t *out, size_t *n, const char *what,
+                 const char *name)
+{
+    char key[300];
+    uint32_t r;
+
+    (void)snprintf(key, sizeof(key), "%s %s", what, name);
+    r = index_of(&s->resource_names, s->resources, sizeof(*s->resources), key);
+    for (size_t i = 0; i < *n; i++) {
+        if (out[i] == r) {
+            return;
+        }
+    }
+    if (r != PLACE_NONE) {
+        out[(*n)++] = r;
+    }
+}
+
+static void vm_needs(struct vm_places *s, struct pass *p, const struct vm_facts *f,
+                     struct place_vm *v)
+{
+    size_t max = json_array_size(f->nics) + json_array_size(f->disks);
+    uint32_t *out;
+    size_t n = 0;
+
+    if (s->in.n_resources == 0 || max == 0) {
+        return;
+    }
+    out = ARENA_ARRAY(&s->a, uint32_t, max);
+    for (size_t i = 0; i < json_array_size(f->nics); i++) {
+        need(s, out, &n, "bridge", jget_str(json_array_get(f->nics, i), "bridge", ""));
+    }
+    for (size_t i = 0; i < json_array_size(f->disks); i++) {
+        const json_t *d = json_array_get(f->disks, i);
+        const struct ctl_obj *vol = ctl_find(p->c, "volumes", jget_str(d, "volume", ""));
+        const char *group = vol == NULL ? jget_str(d, "volumeGroup", "")
+                                        : jget_str(vol->json, "spec.volumeGroup", "");
+
+        need(s, out, &n, "volume group", group);
+    }
+    v->needs = out;
+    v->n_needs = n;
+}
+
 static void vm_make(struct vm_places *s, struct pass *p, struct ctl_obj *o, struct place_vm *v)
 {
     const struct vm_facts *f = ctl_vm_facts(o);
@@ -242,6 +394,8 @@ static void vm_make(struct vm_places *s, struct pass *p, struct ctl_obj *o, stru
         v->spread_key = spread_key(s, f);
     }
     vm_where(s, p, o->name, f, v);
+    vm_avoid(s, p, f, v);
+    vm_needs(s, p, f, v);
 }
 
 static void vm_after(struct vm_places *s, struct pass *p, size_t i)
@@ -441,6 +595,18 @@ static bool settling(struct pass *p)
     return false;
 }
 
+/* Nothing else goes on: everybody who shall run does, and nobody moves. */
+static bool idle(const struct vm_places *s)
+{
+    for (size_t i = 0; i < s->in.n_vms; i++) {
+        if ((s->vms[i].wanted && !s->vms[i].held) || s->targets[i] != NULL ||
+            s->vms[i].migrating_to != PLACE_NONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
 struct vm_places *places_facts(struct pass *p)
 {
     struct vm_places *s = OBJ_NEW(struct vm_places);
@@ -448,6 +614,7 @@ struct vm_places *places_facts(struct pass *p)
 
     s->c = p->c;
     hosts_make(s, p);
+    lacks_make(s, p);
     vms_make(s, p);
     rules_make(s, p);
     targets_make(s, p);
@@ -456,6 +623,7 @@ struct vm_places *places_facts(struct pass *p)
                                                                                      : PLACE_SPREAD,
         .cpu_percent = (uint32_t)jget_int(c, "spec.capacity.cpuOvercommit", 4) * 100,
         .preemption = true,
+        .idle = idle(s),
     };
     return s;
 }
@@ -504,6 +672,33 @@ static struct vm_place place_of(const struct vm_places *s, uint32_t vm)
     return (struct vm_place){ .host = host == PLACE_NONE ? "" : s->hosts[host].name,
                               .reason = place_reason_name(r->reason),
                               .message = r->message };
+}
+
+/* "0 of 3 hosts fit, 3 NotEnoughMemory: node1 needs 4Gi, 1Gi free; node2 ..." */
+const char *ctl_place_text(const struct controller *c, const char *vm, struct arena *a)
+{
+    uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);
+    const struct place_result *r = i == PLACE_NONE ? NULL : &c->places->plan.vms[i];
+    const char *sep = ": ";
+    char *text;
+
+    if (r == NULL) {
+        return "";
+    }
+    text = arena_strdup(a, place_of(c->places, i).message);
+    for (size_t k = 0; k < r->n_rejects && k < TEXT_HOSTS; k++) {
+        char why[256];
+
+        place_reject_text(&c->places->in, i, &r->rejects[k], why, sizeof(why));
+        text =
+            arena_printf(a, "%s%s%s %s", text, sep, c->places->hosts[r->rejects[k].host].name, why);
+        sep = "; ";
+    }
+    if (r->n_rejects > TEXT_HOSTS) {
+        text = arena_printf(a, "%s; and %zu more (status.placement.rejected)", text,
+                            r->n_rejects - TEXT_HOSTS);
+    }
+    return text;
 }
 
 struct vm_place ctl_place_of(const struct controller *c, const char *vm)

@@ -40,6 +40,8 @@ uint32_t places_vm(const struct vm_places *s, const char *name);
 
 /* What the newest run says of a machine. */
 struct vm_place ctl_place_of(const struct controller *c, const char *vm);
+/* Its message with the reason of each host. */
+const char *ctl_place_text(const struct controller *c, const char *vm, struct arena *a);
 /* Why no host would do: status.placement.rejected. */
 json_t *ctl_place_rejected(const struct controller *c, const char *vm);
 bool migration_over(const json_t *migration);

@@ -64,6 +64,7 @@ struct controller {
     bool place_dirty;         /* its input changed */
     uint64_t place_hosts;     /* sum of what placement saw of the hosts */
     uint64_t place_runs;
+    uint64_t avoid_ms;     /* when the next status.avoid ends; 0: there is none */
     bool counts_dirty;     /* the Cluster's counts */
     bool capacity_dirty;   /* and its proof */
     uint64_t capacity_ms;  /* not before */
@@ -135,9 +136,12 @@ void fence_host_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 bool ctl_place_pass(struct pass *p); /* if its input changed: true */
 void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
+/* Hosts on which a machine failed: status.avoid from a report (may be NULL); its times. */
+void ctl_avoid_update(struct pass *p, const struct ctl_obj *vm, const char *host,
+                      const json_t *report, json_t *next);
+bool ctl_avoid_active(const struct pass *p, const json_t *entry);
+void ctl_avoid_pass(struct pass *p);
 /* One object. */
-/* What hosts report about LUNs, groups, sessions and interfaces, into the status of `next`. */
-void ctl_disk_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 void ctl_ref_one(struct pass *p, const struct ctl_obj *o);
 void ctl_volume_one(struct pass *p, const struct ctl_obj *o);
 void ctl_vm_one(struct pass *p, struct ctl_obj *o);

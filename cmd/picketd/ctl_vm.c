@@ -373,6 +373,7 @@ static void vm_status(struct pass *p, struct ctl_obj *o)
     struct phase ph;
     json_t *next;
 
+    pl.message = ctl_place_text(p->c, o->name, &p->a);
     view_make(p, o, &v);
     if (gone(p, &v)) {
         pass_delete(p, o);
@@ -381,6 +382,7 @@ static void vm_status(struct pass *p, struct ctl_obj *o)
     next = json_deep_copy(o->json);
     ph = phase_of(p, &v, &pl);
     latch_halt(&v, next);
+    ctl_avoid_update(p, o, v.report_host, v.report, next);
     write_placement(p, &v, &pl, next);
     write_phase(p, &v, &ph, next);
     pass_update(p, o, next);

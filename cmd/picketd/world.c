@@ -1,5 +1,6 @@
 #include "cmd/picketd/world.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +65,7 @@ struct ref_list {
     size_t n;
 };
 
-static void ref_append(struct ref_list *l, const struct kind *k, const char *name, bool owner)
+static void ref_append(struct ref_list *l, const struct kind *k, const char *name, const char *mark)
 {
     struct world_ref *r;
 
@@ -73,15 +74,15 @@ static void ref_append(struct ref_list *l, const struct kind *k, const char *nam
     }
     l->items = mem_realloc(l->items, (l->n + 1) * sizeof(*l->items));
     r = &l->items[l->n++];
-    *r = (struct world_ref){ .k = k, .owner = owner };
-    r->key = mem_printf("%s%s/%s", owner ? "@" : "", k->name, name);
+    *r = (struct world_ref){ .k = k, .owner = *mark != 0 };
+    r->key = mem_printf("%s%s/%s", mark, *mark == '#' ? "mac" : k->name, name);
     r->name = strchr(r->key, '/') + 1;
 }
 
 static void ref_collect(void *ctx, const char *ref_kind, const char *name, const char *path)
 {
     (void)path;
-    ref_append(ctx, kind_find(ref_kind), name, false);
+    ref_append(ctx, kind_find(ref_kind), name, "");
 }
 
 static void owner_collect(struct ref_list *l, const struct ctl_obj *o)
@@ -89,7 +90,24 @@ static void owner_collect(struct ref_list *l, const struct ctl_obj *o)
     const json_t *owner = jget(o->json, "metadata.ownerReferences.0");
 
     if (owner != NULL) {
-        ref_append(l, kind_find(jget_str(owner, "kind", "")), jget_str(owner, "name", ""), true);
+        ref_append(l, kind_find(jget_str(owner, "kind", "")), jget_str(owner, "name", ""), "@");
+    }
+}
+
+static void mac_collect(struct ref_list *l, const struct ctl_obj *o)
+{
+    const json_t *nics = str_eq(o->k->name, "VirtualMachine") ? jget(o->json, "spec.nics") : NULL;
+
+    for (size_t i = 0; i < json_array_size(nics); i++) {
+        char mac[32];
+
+        (void)str_copy(mac, sizeof(mac), jget_str(json_array_get(nics, i), "mac", ""));
+        for (char *p = mac; *p != 0; p++) {
+            *p = (char)tolower((unsigned char)*p);
+        }
+        if (*mac != 0) {
+            ref_append(l, o->k, mac, "#");
+        }
     }
 }
 
@@ -121,6 +139,7 @@ static void refs_update(struct world *w, struct ctl_obj *o)
 
     obj_refs(o->k, o->json, ref_collect, &l);
     owner_collect(&l, o);
+    mac_collect(&l, o);
     if (refs_same(o, &l)) {
         refs_free(l.items, l.n);
         return;
@@ -144,6 +163,15 @@ static void visit_refs(const struct world *w, const char *ref,
     for (size_t i = 0; r != NULL && i < r->n; i++) {
         fn(ctx, r->items[i]);
     }
+}
+
+void world_mac_users(const struct world *w, const char *mac,
+                     void (*fn)(void *ctx, struct ctl_obj *o), void *ctx)
+{
+    char ref[64];
+
+    (void)snprintf(ref, sizeof(ref), "#mac/%.40s", mac);
+    visit_refs(w, ref, fn, ctx);
 }
 
 void world_referrers(const struct world *w, const struct kind *k, const char *name,

@@ -22,9 +22,9 @@ struct vm_facts;
 
 struct world_ref {
     const struct kind *k;
-    char *key;  /* "Bridge/br0", "@VirtualMachine/vm1" */
+    char *key;  /* "Bridge/br0"; "@VirtualMachine/vm1": owner; "#mac/00:...": an address it has */
     char *name; /* into key */
-    bool owner; /* it belongs to that one: when it is gone, this is garbage */
+    bool owner; /* not one that has to exist: an owner (without it this is garbage), an address */
 };
 
 /* A parsed object or report. */
@@ -129,6 +129,9 @@ struct world_host *world_host(const struct world *w, const char *name);
 void world_load_of(const struct world *w, struct world_host *h);
 /* The objects that refer to this one or belong to it, whether it exists or not. */
 void world_referrers(const struct world *w, const struct kind *k, const char *name,
+                     void (*fn)(void *ctx, struct ctl_obj *o), void *ctx);
+/* The machines with a card of this MAC address (lower case). */
+void world_mac_users(const struct world *w, const char *mac,
                      void (*fn)(void *ctx, struct ctl_obj *o), void *ctx);
 /* A parsed object of its own (what-if); freed with ctl_obj_free. */
 struct ctl_obj *ctl_obj_make(const struct kind *k, const char *name, json_t *json);

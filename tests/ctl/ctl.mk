@@ -1,6 +1,6 @@
 # The controllers without Raft, leases and devices: their test and their bench.
 CTL_OBJS := $(patsubst %.c,$(O)/%.o,$(wildcard cmd/picketd/ctl*.c cmd/picketd/world*.c)) \
-            $(patsubst %,$(O)/cmd/picketd/%.o,capacity change object view admit seal) $(O)/tests/ctl/fake_node.o
+            $(patsubst %,$(O)/cmd/picketd/%.o,capacity macs change object view admit seal) $(O)/tests/ctl/fake_node.o
 define ctl_rule
 $(O)/$(1): $(O)/tests/$(1).o $(CTL_OBJS) $(LINK)
 	@mkdir -p $$(@D); echo "  LD    $$@"

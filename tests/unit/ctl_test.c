@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "cmd/picketd/capacity.h"
 #include "cmd/picketd/ctl_priv.h"
+#include "cmd/picketd/macs.h"
 #include "tests/ctl/fake_node.h"
 
 #define HOSTS 5U
@@ -402,13 +403,137 @@ static void test_what_if(void **state)
     fake_free(f);
 }
 
+static const char *assigned(struct fake *f, const char *vm, char *dst, size_t size)
+{
+    json_t *o = fake_get(f, "virtualmachines", vm);
+
+    (void)snprintf(dst, size, "%s", jget_str(o, "status.assignedHost", "?"));
+    json_decref(o);
+    return dst;
+}
+
+/* Where it failed to start too often it is not tried for a while. */
+static void test_relocate(void **state)
+{
+    struct fake *f = fake_new(5);
+    char first[32], second[32];
+    json_t *o;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_host(f, "host1", "6Gi", 4, "r1");
+    fake_put(f, simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "1Gi")));
+    fake_settle(f);
+    (void)assigned(f, "vm1", first, sizeof(first));
+    fake_report(f, first, "virtualmachines", "vm1",
+                json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:i}", "kind", "VirtualMachine",
+                          "name", "vm1", "state", "Crashed", "incarnation",
+                          (json_int_t)fake_incarnation(f, first), "reason", "StartFailed",
+                          "message", "no such kernel", "restarts", 4, "generation", 1));
+    fake_settle(f);
+    assert_string_not_equal(assigned(f, "vm1", second, sizeof(second)), first);
+    o = fake_get(f, "virtualmachines", "vm1");
+    assert_string_equal(jget_str(o, "status.avoid.0.host", ""), first);
+    assert_int_equal(jget_int(o, "status.avoid.0.failures", 0), 1);
+    assert_int_equal(json_array_size(jget(o, "status.avoid")), 1);
+    json_decref(o);
+    fake_put(f, simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "2Gi")));
+    fake_settle(f); /* another spec: tried everywhere */
+    o = fake_get(f, "virtualmachines", "vm1");
+    assert_null(jget(o, "status.avoid"));
+    json_decref(o);
+    fake_free(f);
+}
+
+/* Not on a host that says it has not got the bridge; and the message names every host's reason. */
+static void test_lacks(void **state)
+{
+    struct fake *f = fake_new(6);
+    char host[32];
+    json_t *vm, *o;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_host(f, "host1", "3Gi", 4, "r1");
+    fake_put(f, simple("Bridge", "br0", json_object()));
+    fake_report(f, "host0", "bridges", "br0",
+                json_pack("{s:s, s:s, s:s, s:s, s:s}", "kind", "Bridge", "name", "br0", "state",
+                          "NotReady", "reason", "NoSuchDevice", "message", "eth7 is missing"));
+    vm = simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "1Gi"));
+    jset(vm, "spec.nics", json_pack("[{s:s, s:s}]", "name", "nic0", "bridge", "br0"));
+    fake_put(f, vm);
+    fake_settle(f);
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host1");
+    vm = simple("VirtualMachine", "vm2", json_pack("{s:s}", "memory", "4Gi"));
+    jset(vm, "spec.nics", json_pack("[{s:s, s:s}]", "name", "nic0", "bridge", "br0"));
+    fake_put(f, vm);
+    fake_settle(f);
+    o = fake_get(f, "virtualmachines", "vm2");
+    assert_string_equal(jget_str(o, "status.assignedHost", "?"), "");
+    assert_non_null(strstr(jget_str(o, "status.placement.message", ""), "host0"));
+    assert_non_null(strstr(jget_str(o, "status.placement.message", ""), "eth7 is missing"));
+    assert_non_null(strstr(jget_str(o, "status.placement.message", ""), "host1 needs 4Gi"));
+    json_decref(o);
+    fake_report(f, "host0", "bridges", "br0",
+                json_pack("{s:s, s:s, s:s}", "kind", "Bridge", "name", "br0", "state", "Ready"));
+    fake_settle(f);
+    assert_string_equal(assigned(f, "vm2", host, sizeof(host)), "host0");
+    fake_free(f);
+}
+
+static struct change vm_change(const char *name, const char *mac)
+{
+    struct change ch = { .k = kind_find("VirtualMachine"), .result = CHANGE_CREATED };
+
+    (void)str_copy(ch.name, sizeof(ch.name), name);
+    ch.stored = simple("VirtualMachine", name, json_pack("{s:s}", "memory", "1Gi"));
+    jset(ch.stored, "spec.nics", json_pack("[{s:s, s:s}]", "name", "nic0", "bridge", "br0"));
+    if (mac != NULL) {
+        jset(ch.stored, "spec.nics",
+             json_pack("[{s:s, s:s, s:s}]", "name", "nic0", "bridge", "br0", "mac", mac));
+    }
+    return ch;
+}
+
+/* Addresses are made once, kept, and never shared. */
+static void test_macs(void **state)
+{
+    struct fake *f = fake_new(8);
+    struct change ch[2] = { vm_change("vm1", "00:16:3E:00:00:01"), vm_change("vm2", NULL) };
+    struct err err = { 0 };
+    char made[32];
+    json_t *same;
+
+    (void)state;
+    assert_int_equal(macs_admit(&f->n, ch, 2, &err), 0);
+    macs_fill(NULL, ch[1].stored);
+    (void)snprintf(made, sizeof(made), "%s", jget_str(ch[1].stored, "spec.nics.0.mac", ""));
+    assert_true(str_starts(made, "00:16:3e:"));
+    same = json_deep_copy(ch[0].stored);
+    jset(same, "spec.nics", json_pack("[{s:s, s:s}]", "name", "nic0", "bridge", "br1"));
+    macs_fill(ch[0].stored, same);
+    assert_string_equal(jget_str(same, "spec.nics.0.mac", ""), "00:16:3E:00:00:01");
+    json_decref(same);
+    fake_put(f, json_incref(ch[0].stored));
+    fake_settle(f);
+    assert_int_equal(macs_admit(&f->n, ch, 2, &err), 0); /* its own */
+    json_decref(ch[1].stored);
+    ch[1] = vm_change("vm2", "00:16:3e:00:00:01");
+    assert_int_equal(macs_admit(&f->n, &ch[1], 1, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "vm1"));
+    assert_int_equal(macs_admit(&f->n, ch, 2, &err), ERR_INVALID);
+    json_decref(ch[0].stored);
+    json_decref(ch[1].stored);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_few),
-        cmocka_unit_test(test_what_if),
+        cmocka_unit_test(test_random),   cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_few),      cmocka_unit_test(test_what_if),
+        cmocka_unit_test(test_relocate), cmocka_unit_test(test_lacks),
+        cmocka_unit_test(test_macs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
