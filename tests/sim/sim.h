@@ -68,6 +68,9 @@ const struct sim_opts *sim_options(const struct sim *s);
 
 uint64_t sim_time(const struct sim *s); /* ms */
 void sim_run(struct sim *s, uint64_t ms);
+/* Leave out so much of an uneventful time (safety.md 7): only between two runs, and only of a world
+ * that has settled. */
+void sim_skip(struct sim *s, uint64_t ms);
 /* Run until done(ctx) is true, asked after every event; false when `ms` have passed before. */
 bool sim_run_until(struct sim *s, bool (*done)(struct sim *s, void *ctx), void *ctx, uint64_t ms);
 
@@ -196,9 +199,10 @@ struct sim_stats {
     uint64_t starts;     /* of guests */
     uint64_t commands;   /* applied, counted once for all replicas */
     uint64_t elections;
-    uint64_t requests; /* of the user, acknowledged */
-    uint64_t events;   /* of the scheduler */
-    uint64_t host_ms;  /* virtual time times machines that were on */
+    uint64_t requests;   /* of the user, acknowledged */
+    uint64_t events;     /* of the scheduler */
+    uint64_t host_ms;    /* virtual time times hosts */
+    uint64_t skipped_ms; /* of it left out */
 };
 void sim_stats(const struct sim *s, struct sim_stats *ret);
 
@@ -244,7 +248,13 @@ struct sim_swarm_result {
     uint64_t log_hash;
     char *log; /* free() it */
 };
-bool sim_swarm(uint64_t seed, unsigned minutes, FILE *log, bool debug,
-               struct sim_swarm_result *ret);
+struct sim_swarm_args {
+    uint64_t seed;
+    unsigned minutes; /* under faults all the time */
+    unsigned hours;   /* not 0: instead, storms and quiet times in turn, which are left out */
+    FILE *log;
+    bool debug;
+};
+bool sim_swarm(const struct sim_swarm_args *args, struct sim_swarm_result *ret);
 
 #endif

@@ -20,5 +20,5 @@ $(O)/sim-selftest: $(O)/tests/sim/selftest.o $(O)/clustersim.o $(NODE_OBJS) $(LI
 -include $(CLUSTERSIM_OBJS:.o=.d) $(O)/tests/sim/selftest.d
 
 .PHONY: sim-cluster
-sim-cluster: $(O)/sim-cluster ## random clusters under faults in virtual time; SEEDS=N SEED0=S MINUTES=M SECONDS=T
-	@$(O)/sim-cluster --seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),1) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SECONDS),--seconds $(SECONDS))
+sim-cluster: $(O)/sim-cluster ## random clusters under faults in virtual time; SEEDS=N SEED0=S MINUTES=M HOURS=H SECONDS=T
+	@$(O)/sim-cluster --seeds $(or $(SEEDS),20) --seed0 $(or $(SEED0),1) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) $(if $(SECONDS),--seconds $(SECONDS))

@@ -206,6 +206,7 @@ void sim_uv_reset(void);
 
 /* --- network (sim_stream.c) --- */
 void sim_net_reset(void);
+void sim_net_skip(struct sim *s, uint64_t us);
 void sim_net_proc_died(struct proc *p);
 void sim_net_machine_died(struct machine *m);
 bool sim_path(const struct sim *s, unsigned link, unsigned from, unsigned to);

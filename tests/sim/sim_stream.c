@@ -809,6 +809,24 @@ void sim_net_machine_died(struct machine *m)
     ends_gone(NULL, m);
 }
 
+static void end_skip(struct end *e, uint64_t us)
+{
+    for (struct seg *g = e->head; g != NULL; g = g->next) {
+        g->at += us;
+    }
+    e->last_at += us;
+    e->stalled_us += e->stalled_us == 0 ? 0 : us;
+}
+
+void sim_net_skip(struct sim *s, uint64_t us)
+{
+    for (struct sconn *c = s->conns; c != NULL; c = c->next) {
+        c->deadline_us += us;
+        end_skip(&c->ends[0], us);
+        end_skip(&c->ends[1], us);
+    }
+}
+
 /* Nothing of a world is left for the next one. */
 void sim_net_reset(void)
 {

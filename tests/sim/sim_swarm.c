@@ -38,6 +38,7 @@ struct swarm {
     uint64_t mean_ms; /* between faults */
     unsigned trigger; /* per mille of the cluster's own events that bring a fault at once */
     bool injecting;
+    uint64_t storms;
     bool calm;
     char *yaml;
 };
@@ -337,12 +338,11 @@ static void on_line(void *ctx, uint64_t ms, const char *line)
 static void on_fault(void *arg, uint64_t n)
 {
     (void)arg;
-    (void)n;
-    if (swarm->calm) {
+    if (swarm->calm || n != swarm->storms) {
         return;
     }
     one_fault();
-    sim_post(NULL, (1 + sim_rand(2 * swarm->mean_ms)) * 1000, on_fault, NULL, 0);
+    sim_post(NULL, (1 + sim_rand(2 * swarm->mean_ms)) * 1000, on_fault, NULL, n);
 }
 
 /* What a fence device switched off stays off until somebody comes. */
@@ -351,14 +351,16 @@ static void on_round(void *arg, uint64_t n)
     struct sim *s = swarm->s;
 
     (void)arg;
-    (void)n;
+    if (n != swarm->storms) {
+        return;
+    }
     for (unsigned i = 0; i < s->n_machines; i++) {
         if (!s->machines[i].powered && sim_rand(2) == 0) {
             sim_power_on(s, name_of(i));
         }
     }
     if (!swarm->calm) {
-        sim_post(NULL, (10000 + sim_rand(50000)) * 1000, on_round, NULL, 0);
+        sim_post(NULL, (10000 + sim_rand(50000)) * 1000, on_round, NULL, n);
     }
 }
 
@@ -439,12 +441,14 @@ static void storm(struct swarm *w, uint64_t ms)
     struct sim *s = w->s;
     uint64_t until = sim_time(s) + ms;
 
+    w->calm = false;
+    w->storms++;
     sim_writers(s, true);
     sim_on_line(s, on_line, NULL);
-    on_fault(NULL, 0);
-    on_round(NULL, 0);
+    on_fault(NULL, w->storms);
+    on_round(NULL, w->storms);
     while (sim_time(s) < until && sim_violations(s) == 0) {
-        sim_run(s, 10000);
+        sim_run(s, ms < 10000 ? ms : 10000);
         if (w->enabled[F_USER] && sim_rand(3) == 0) {
             user_acts(s);
         }
@@ -498,6 +502,26 @@ static void calm(struct swarm *w)
     }
 }
 
+/* Storms and quiet times in turn; after each storm progress is demanded. */
+static void episodes(struct swarm *w, unsigned hours)
+{
+    struct sim *s = w->s;
+    uint64_t until = sim_time(s) + hours * 3600000ULL;
+
+    while (sim_violations(s) == 0 && sim_time(s) < until) {
+        sim_run(s, 5000);
+        sim_skip(s, (300 + sim_rand(3300)) * 1000);
+        sim_run(s, 2000 + sim_rand(3000));
+        storm(w, 5000 + sim_rand(60000));
+        if (sim_violations(s) == 0) {
+            calm(w);
+        }
+        if (sim_violations(s) == 0) {
+            (void)sim_settle(s, sim_settle_bound(s));
+        }
+    }
+}
+
 static void take_result(struct sim *s, struct sim_swarm_result *ret)
 {
     sim_stats(s, &ret->stats);
@@ -509,16 +533,17 @@ static void take_result(struct sim *s, struct sim_swarm_result *ret)
     ret->log = mem_strdup(sim_log_text(s));
 }
 
-bool sim_swarm(uint64_t seed, unsigned minutes, FILE *log, bool debug, struct sim_swarm_result *ret)
+bool sim_swarm(const struct sim_swarm_args *args, struct sim_swarm_result *ret)
 {
+    uint64_t seed = args->seed;
     struct swarm w = { .calm = false };
     struct sim_opts o;
     struct prng r;
 
     prng_init(&r, seed * 7919 + 13);
     choose(seed, &o, &r);
-    o.log = log;
-    o.debug = debug;
+    o.log = args->log;
+    o.debug = args->debug;
     w.s = sim_new(&o);
     swarm = &w;
     prepare(&w, &r);
@@ -528,8 +553,12 @@ bool sim_swarm(uint64_t seed, unsigned minutes, FILE *log, bool debug, struct si
             seed, o.hosts, o.witness ? " and a witness" : "", w.s->opts.voters, w.vms,
             o.heartbeat_ms, o.host_timeout_ms, w.s->opts.watchdog ? "" : "no, ", o.watchdog_ms,
             (int)o.fencing, o.freeze ? "Freeze" : "Stop", w.mean_ms);
-    if (set_up(&w)) {
-        storm(&w, minutes * 60000ULL);
+    if (!set_up(&w)) {
+        sim_log(w.s, "not set up");
+    } else if (args->hours != 0) {
+        episodes(&w, args->hours);
+    } else {
+        storm(&w, args->minutes * 60000ULL);
         if (sim_violations(w.s) == 0) {
             calm(&w);
         }
