@@ -18,12 +18,10 @@
 #include "base/pki_priv.h"
 #include "base/str.h"
 
-#define PKI_DAY_S (24L * 3600)
 #define PKI_DAYS_DEFAULT 3650
 #define PKI_DAYS_MAX 36500
 #define PKI_CA_DAYS 7300
-#define PKI_BACKDATE_S PKI_DAY_S /* clocks of new hosts are often behind */
-#define PKI_SERIAL_BITS 127      /* RFC 5280 section 4.1.2.2: positive, at most 20 octets */
+#define PKI_SERIAL_BITS 127 /* RFC 5280 section 4.1.2.2: positive, at most 20 octets */
 
 int pki_fail(struct err *err, const char *doing)
 {
@@ -272,19 +270,31 @@ static int pki_set_serial(X509 *cert)
 }
 
 /* Version, serial, validity and key; no names and no extensions yet. */
-int pki_new_cert(EVP_PKEY *key, uint64_t days, X509 **ret, struct err *err)
+int pki_new_cert(EVP_PKEY *key, uint64_t seconds, X509 **ret, struct err *err)
 {
     X509 *cert = X509_new();
 
     CHECK(cert != NULL);
     if (X509_set_version(cert, X509_VERSION_3) != 1 || pki_set_serial(cert) != 1 ||
         X509_gmtime_adj(X509_getm_notBefore(cert), -PKI_BACKDATE_S) == NULL ||
-        X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * PKI_DAY_S) == NULL ||
+        X509_gmtime_adj(X509_getm_notAfter(cert), (long)seconds) == NULL ||
         X509_set_pubkey(cert, key) != 1) {
         X509_free(cert);
         return pki_fail(err, "make certificate");
     }
     *ret = cert;
+    return 0;
+}
+
+int pki_validity(const struct pki_subject *subject, uint64_t *ret_seconds, struct err *err)
+{
+    uint64_t days = subject->days != 0 ? subject->days : PKI_DAYS_DEFAULT;
+
+    if (days > PKI_DAYS_MAX || subject->seconds > PKI_DAYS_MAX * (uint64_t)PKI_DAY_S) {
+        return err_set(err, ERR_INVALID, "certificate: a validity of more than %d days is refused",
+                       PKI_DAYS_MAX);
+    }
+    *ret_seconds = subject->seconds != 0 ? subject->seconds : days * (uint64_t)PKI_DAY_S;
     return 0;
 }
 
@@ -359,7 +369,7 @@ int pki_make_ca(const char *dir, const char *cluster, struct err *err)
         rc = err_native(err, ERR_SYS, "errno", errno, "create %s", dir);
     }
     rc = rc != 0 ? rc : pki_new_key(&key, err);
-    rc = rc != 0 ? rc : pki_new_cert(key, PKI_CA_DAYS, &cert, err);
+    rc = rc != 0 ? rc : pki_new_cert(key, PKI_CA_DAYS * (uint64_t)PKI_DAY_S, &cert, err);
     rc = rc != 0 ? rc : pki_fill_ca(cert, &subject, err);
     rc = rc != 0 ? rc : pki_sign(cert, key, err);
     rc = rc != 0 ? rc : pki_write_pair(cert_file, cert, key_file, key, err);
@@ -373,20 +383,17 @@ int pki_make_ca(const char *dir, const char *cluster, struct err *err)
 int pki_issue(const char *ca_dir, const struct pki_subject *subject, const char *cert_file,
               const char *key_file, struct err *err)
 {
-    uint64_t days = subject->days != 0 ? subject->days : PKI_DAYS_DEFAULT;
+    uint64_t seconds = 0;
     EVP_PKEY *key = NULL, *ca_key = NULL;
     X509 *cert = NULL, *ca = NULL;
     int rc;
 
     ERR_clear_error();
     rc = pki_check_cluster(subject->cluster, err);
-    if (rc == 0 && days > PKI_DAYS_MAX) {
-        rc = err_set(err, ERR_INVALID, "certificate: a validity of more than %d days is refused",
-                     PKI_DAYS_MAX);
-    }
+    rc = rc != 0 ? rc : pki_validity(subject, &seconds, err);
     rc = rc != 0 ? rc : pki_read_ca(ca_dir, &ca, &ca_key, err);
     rc = rc != 0 ? rc : pki_new_key(&key, err);
-    rc = rc != 0 ? rc : pki_new_cert(key, days, &cert, err);
+    rc = rc != 0 ? rc : pki_new_cert(key, seconds, &cert, err);
     rc = rc != 0 ? rc : pki_fill_leaf(cert, ca, subject, err);
     rc = rc != 0 ? rc : pki_sign(cert, ca_key, err);
     rc = rc != 0 ? rc : pki_write_pair(cert_file, cert, key_file, key, err);

@@ -10,8 +10,6 @@
 
 /* Certificates for keys of others: the request is made where the key stays. */
 
-#define PKI_DAYS_DEFAULT 3650
-
 static char *bio_text(BIO *bio)
 {
     char *data;
@@ -48,7 +46,7 @@ int pki_request(const char *key_file, char **ret_csr, struct err *err)
 static int sign_key(const char *ca_dir, EVP_PKEY *key, const struct pki_subject *subject,
                     char **ret_cert, struct err *err)
 {
-    uint64_t days = subject->days != 0 ? subject->days : PKI_DAYS_DEFAULT;
+    uint64_t seconds = 0;
     BIO *pem = BIO_new(BIO_s_mem());
     X509 *ca = NULL, *cert = NULL;
     EVP_PKEY *ca_key = NULL;
@@ -57,7 +55,8 @@ static int sign_key(const char *ca_dir, EVP_PKEY *key, const struct pki_subject 
     CHECK(pem != NULL);
     rc = pki_check_cluster(subject->cluster, err);
     rc = rc != 0 ? rc : pki_read_ca(ca_dir, &ca, &ca_key, err);
-    rc = rc != 0 ? rc : pki_new_cert(key, days, &cert, err);
+    rc = rc != 0 ? rc : pki_validity(subject, &seconds, err);
+    rc = rc != 0 ? rc : pki_new_cert(key, seconds, &cert, err);
     rc = rc != 0 ? rc : pki_fill_leaf(cert, ca, subject, err);
     rc = rc != 0 ? rc : pki_sign(cert, ca_key, err);
     if (rc == 0 && PEM_write_bio_X509(pem, cert) != 1) {

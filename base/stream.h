@@ -33,8 +33,9 @@ struct stream_peer {
     int32_t pid;
 };
 
-/* Load PEM files.  `cluster` is the cluster id that peers must carry in their URI SAN (NULL: any
- * that the CA signed). */
+/* Load PEM files.  When the certificate's file has been replaced, connections made from then on use
+ * the new one (and the key and the CA that are there then).  `cluster` is the cluster id that peers
+ * must carry in their URI SAN (NULL: any that the CA signed). */
 int tls_ctx_load(const char *cert_file, const char *key_file, const char *ca_file,
                  const char *cluster, struct tls_ctx **ret, struct err *err) ERR_USED;
 /* The same from PEM texts; `what` names them in messages (a file name). */

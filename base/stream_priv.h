@@ -5,6 +5,8 @@
 
 #include <openssl/ssl.h>
 #include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
 #include <uv.h>
 
 #include "base/buf.h"
@@ -23,7 +25,15 @@ struct tls_ctx {
     int refs;
     SSL_CTX *ssl;
     char cluster[40]; /* what peers must carry; empty: anything */
+    /* From files: looked at again now and then when a connection is made (tls_ctx_refresh). */
+    char *cert_file, *key_file, *ca_file; /* NULL: from texts */
+    struct timespec mtime;                /* of cert_file */
+    ino_t inode;
+    uint64_t looked_ms;
 };
+
+/* Take a renewed certificate into use; what is there stays when that fails. */
+void tls_ctx_refresh(struct tls_ctx *t);
 
 /* One TLS connection over memory: no sockets in here. */
 struct tls_conn {

@@ -2,15 +2,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "base/stream_priv.h"
 
+#define TLS_LOOK_MS 500U
 #define TLS_FILE_MAX (1U << 20)
 #define TLS_URI_PREFIX "picket:"
 
@@ -254,6 +258,17 @@ out:
     return rc;
 }
 
+static void tls_ctx_look(struct tls_ctx *t)
+{
+    struct stat st;
+
+    t->looked_ms = clock_now_ms();
+    if (stat(t->cert_file, &st) == 0) {
+        t->mtime = st.st_mtim;
+        t->inode = st.st_ino;
+    }
+}
+
 int tls_ctx_load(const char *cert_file, const char *key_file, const char *ca_file,
                  const char *cluster, struct tls_ctx **ret, struct err *err)
 {
@@ -268,6 +283,12 @@ int tls_ctx_load(const char *cert_file, const char *key_file, const char *ca_fil
     }
     what = mem_printf("%s, %s, %s", cert_file, key_file, ca_file);
     rc = tls_ctx_load_pem(what, cert, key, ca, cluster, ret, err);
+    if (rc == 0) {
+        (*ret)->cert_file = mem_strdup(cert_file);
+        (*ret)->key_file = mem_strdup(key_file);
+        (*ret)->ca_file = mem_strdup(ca_file);
+        tls_ctx_look(*ret);
+    }
 out:
     if (key != NULL) {
         explicit_bzero(key, strlen(key));
@@ -277,6 +298,36 @@ out:
     free(ca);
     free(what);
     return rc;
+}
+
+void tls_ctx_refresh(struct tls_ctx *t)
+{
+    struct tls_ctx *fresh = NULL;
+    struct timespec mtime = t->mtime;
+    ino_t inode = t->inode;
+    struct err err;
+    SSL_CTX *old;
+
+    if (t->cert_file == NULL || clock_now_ms() - t->looked_ms < TLS_LOOK_MS) {
+        return;
+    }
+    tls_ctx_look(t);
+    if (t->inode == inode && t->mtime.tv_sec == mtime.tv_sec && t->mtime.tv_nsec == mtime.tv_nsec) {
+        return;
+    }
+    if (tls_ctx_load(t->cert_file, t->key_file, t->ca_file,
+                     t->cluster[0] == '\0' ? NULL : t->cluster, &fresh, &err) != 0) {
+        lg_warn("tls", "file=%s err=\"%s\" msg=\"the old certificate stays in use\"", t->cert_file,
+                err.msg);
+        t->mtime = mtime; /* try again with the next connection */
+        t->inode = inode;
+        return;
+    }
+    old = t->ssl; /* connections that were made with it keep it alive */
+    t->ssl = fresh->ssl;
+    fresh->ssl = old;
+    tls_ctx_unref(fresh);
+    lg_info("tls", "file=%s msg=\"the renewed certificate is in use\"", t->cert_file);
 }
 
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *t)
@@ -296,6 +347,9 @@ void tls_ctx_unref(struct tls_ctx *t)
         return;
     }
     SSL_CTX_free(t->ssl);
+    free(t->cert_file);
+    free(t->key_file);
+    free(t->ca_file);
     t->magic = 0;
     free(t);
 }

@@ -16,6 +16,7 @@ int tls_conn_init(struct tls_conn *t, struct tls_ctx *ctx, bool server, const ch
         (want_name != NULL && !str_copy(t->want_name, sizeof(t->want_name), want_name))) {
         return err_set(err, ERR_INVALID, "the wanted role or name of the peer is too long");
     }
+    tls_ctx_refresh(ctx);
     t->ctx = tls_ctx_ref(ctx);
     t->ssl = SSL_new(ctx->ssl);
     t->in = BIO_new(BIO_s_mem());

@@ -205,6 +205,93 @@ static void test_bad_files(void **state)
     tls_ctx_unref(tls);
 }
 
+static void write_file(const char *file, const char *text)
+{
+    FILE *f = fopen(file, "w");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static char *signed_for(const char *csr)
+{
+    struct pki_subject s = {
+        .role = "picket:voters", .name = "n1", .cluster = CLUSTER, .ip = "10.0.0.1", .seconds = 300
+    };
+    struct err err;
+    char *cert = NULL;
+
+    assert_int_equal(pki_sign_request(at("ca"), csr, &s, &cert, &err), 0);
+    return cert;
+}
+
+/* A renewal replaces both files or none, and a process that has the old pair loaded takes the new
+ * one by itself. */
+static void test_renewal(void **state)
+{
+    struct pki_subject s = { .role = "picket:voters",
+                             .name = "n1",
+                             .cluster = CLUSTER,
+                             .ip = "10.0.0.1,10.1.0.1",
+                             .seconds = 90 };
+    char cert_file[200], key_file[200], fresh[220], ips[100];
+    char *csr = NULL, *other = NULL, *cert;
+    struct tls_ctx *tls = NULL;
+    int64_t left, life;
+    struct err err;
+
+    (void)state;
+    (void)snprintf(cert_file, sizeof(cert_file), "%s", at("r.crt"));
+    (void)snprintf(key_file, sizeof(key_file), "%s", at("r.key"));
+    assert_int_equal(pki_issue(at("ca"), &s, cert_file, key_file, &err), 0);
+    assert_int_equal(pki_cert_life(cert_file, &left, &life, &err), 0);
+    assert_int_equal(life, 90);
+    assert_true(left > 60 && left <= 90);
+    assert_false(pki_renew_due(left, life));
+    assert_true(pki_renew_due(30, 90));
+    assert_true(pki_renew_due(-5, 90));
+    assert_int_equal(pki_cert_ips(cert_file, ips, sizeof(ips), &err), 0);
+    assert_string_equal(ips, "10.0.0.1,10.1.0.1");
+
+    assert_int_equal(pki_renew_begin(key_file, &csr, &err), 0);
+    free(csr);
+    assert_int_equal(pki_renew_begin(key_file, &csr, &err), 0); /* the first one came to nothing */
+    assert_int_equal(pki_request(at("foreign.key"), &other, &err), 0);
+    cert = signed_for(other);
+    assert_int_equal(pki_renew_finish(cert_file, key_file, cert, &err), ERR_INVALID);
+    free(cert);
+    assert_int_equal(pki_renew_finish(cert_file, key_file, "junk", &err), ERR_INVALID);
+    assert_int_equal(pki_cert_life(cert_file, &left, &life, &err), 0);
+    assert_int_equal(life, 90);
+
+    cert = signed_for(csr);
+    assert_int_equal(pki_renew_finish(cert_file, key_file, cert, &err), 0);
+    assert_int_equal(pki_cert_life(cert_file, &left, &life, &err), 0);
+    assert_int_equal(life, 300);
+    assert_int_equal(tls_ctx_load(cert_file, key_file, at("ca/ca.crt"), CLUSTER, &tls, &err), 0);
+    tls_ctx_unref(tls);
+    free(cert);
+    free(csr);
+
+    /* killed between the two renames: the new certificate is not in its place yet */
+    assert_int_equal(pki_renew_begin(key_file, &csr, &err), 0);
+    cert = signed_for(csr);
+    (void)snprintf(fresh, sizeof(fresh), "%s.new", key_file);
+    assert_int_equal(rename(fresh, key_file), 0);
+    (void)snprintf(fresh, sizeof(fresh), "%s.new", cert_file);
+    write_file(fresh, cert);
+    assert_int_equal(tls_ctx_load(cert_file, key_file, at("ca/ca.crt"), CLUSTER, &tls, &err),
+                     ERR_INVALID);
+    assert_int_equal(pki_renew_recover(cert_file, key_file, &err), 0);
+    assert_int_equal(tls_ctx_load(cert_file, key_file, at("ca/ca.crt"), CLUSTER, &tls, &err), 0);
+    tls_ctx_unref(tls);
+    assert_int_equal(pki_renew_recover(cert_file, key_file, &err), 0); /* nothing to do */
+    free(cert);
+    free(csr);
+    free(other);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -228,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_never_overwrites),
         cmocka_unit_test(test_bad_subjects),
         cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_renewal),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
