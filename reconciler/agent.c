@@ -188,6 +188,7 @@ static void on_tick(uv_timer_t *t)
     agent_apply_tick(a, clock_now_ms());
     agent_guard_step(a);
     agent_status_tick(a);
+    agent_cert_tick(a, clock_now_ms());
 }
 
 /* --- start -------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@
  * connections, and when renewals hang there it is for want of a leader, which is no better
  * elsewhere and no reason for every host to list everything again. */
 
-#define READ_MS 5000U    /* a host that lost its power does not answer: ask another one soon */
-#define RETIRE_MS 20000U /* longer than the timeout of any call: closing ends them without a word  \
-                          */
+#define READ_MS 5000U /* a host that lost its power does not answer: ask another one soon */
+#define RETIRE_MS                                                                                  \
+    20000U /* longer than the timeout of any call: closing ends them without a word                \
+            */
 
 int agent_client_open(struct agent *a, const char *first, struct err *err)
 {

@@ -90,6 +90,8 @@ struct agent {
     char *endpoints[RENEW_ENDPOINTS_MAX];
     size_t n_endpoints;
     char *tls_cert, *tls_key, *tls_ca;
+    uint64_t cert_next_ms; /* agent_cert.c, like the next one */
+    bool cert_asked;
     struct timing timing;
     struct agent_cache caches[AGENT_CACHES_MAX];
     size_t n_caches;
@@ -180,6 +182,7 @@ void agent_boot_inventoried(struct agent *a);
 int agent_client_open(struct agent *a, const char *first, struct err *err);
 void agent_client_follow(struct agent *a, const char *endpoint); /* the renewer's */
 void agent_client_tick(struct agent *a, uint64_t now);
+void agent_cert_tick(struct agent *a, uint64_t now_ms); /* agent_cert.c */
 /* GET an object, or a list (name NULL), within a time that a retired client outlives. */
 struct http_call *agent_read(struct agent *a, const char *plural, const char *name,
                              const char *query, api_cb *cb, void *data);

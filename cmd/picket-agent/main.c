@@ -21,6 +21,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "base/pki.h"
 #include "base/str.h"
 #include "reconciler/agent.h"
 #include "reconciler/dev_drv.h"
@@ -468,6 +469,9 @@ static int start(struct program *p, struct err *err)
     o.watchdog_timeout_ms = (uint32_t)w;
     if (mkdir(o.data, 0700) != 0 && errno != EEXIST) {
         return err_native(err, ERR_SYS, "errno", errno, "create folder %s", o.data);
+    }
+    if (o.tls_cert != NULL && pki_renew_recover(o.tls_cert, o.tls_key, err) != 0) {
+        lg_warn("agent", "msg=\"%s\"", err->msg);
     }
     rc = open_driver(p, &drv, err);
     if (rc == 0) {

@@ -22,6 +22,18 @@ static bool take_port(struct cli *c, const char *text, uint64_t *ret)
     return true;
 }
 
+static bool take_lifetime(struct cli *c, const char *text, uint64_t *ret)
+{
+    uint64_t ms;
+
+    if (!str_parse_duration(text, &ms) || ms < 5000 || ms > 3650ULL * 24 * 3600 * 1000) {
+        (void)cli_bad_usage(c, "--cert-lifetime: \"%s\" is no time from 5s to 3650d", text);
+        return false;
+    }
+    *ret = ms / 1000;
+    return true;
+}
+
 bool enrol_option(struct cli *c, struct enrol *e, int o)
 {
     const char **text[] = { [1] = &e->name, [2] = &e->ip, [3] = &e->dir, [4] = &e->data };
@@ -32,6 +44,9 @@ bool enrol_option(struct cli *c, struct enrol *e, int o)
     }
     if (o == 5 || o == 6) {
         return take_port(c, optarg, o == 5 ? &e->api_port : &e->peer_port);
+    }
+    if (o == 8) {
+        return take_lifetime(c, optarg, &e->lifetime_s);
     }
     e->lab = o == 7;
     return o == 7;
@@ -149,6 +164,9 @@ int enrol_write_picketd(const struct enrol *e, const char *cluster, uint64_t id,
         buf_printf(&b, "bootstrap = %" PRIu64 "=%s@%s\n", id, e->name, boot);
     }
     tls_lines(e, "voter", &b);
+    if (e->lifetime_s != 0) {
+        buf_printf(&b, "cert-lifetime = %" PRIu64 "s\n", e->lifetime_s);
+    }
     buf_printf(&b, "%s", e->lab ? "lab\n" : "");
     rc = enrol_write(e, "picketd.conf", 0644, buf_cstr(&b), err);
     buf_done(&b);

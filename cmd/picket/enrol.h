@@ -17,6 +17,7 @@ struct enrol {
     const char *name; /* of the host */
     const char *ip;   /* of the host; one for each link, separated by commas */
     uint64_t api_port, peer_port;
+    uint64_t lifetime_s; /* of certificates; 0: default */
     bool lab;
 };
 
@@ -25,11 +26,12 @@ struct enrol {
         .dir = "/etc/picket", .data = "/var/lib/picket", .api_port = 7443, .peer_port = 7640       \
     }
 
-/* getopt_long entries for the fields; values 1 to 7. */
+/* getopt_long entries for the fields; values 1 to 8. */
 #define ENROL_OPTIONS                                                                              \
     { "name", required_argument, NULL, 1 }, { "address", required_argument, NULL, 2 },             \
         { "dir", required_argument, NULL, 3 }, { "data", required_argument, NULL, 4 },             \
         { "api-port", required_argument, NULL, 5 }, { "peer-port", required_argument, NULL, 6 },   \
+        { "cert-lifetime", required_argument, NULL, 8 },                                           \
     {                                                                                              \
         "lab", no_argument, NULL, 7                                                                \
     }

@@ -12,11 +12,13 @@ extern const char join_help[];
 extern const char member_help[];
 extern const char token_help[];
 extern const char recover_help[];
+extern const char renew_help[];
 extern const char restore_help[];
 extern const char store_help[];
 
 int verb_backup(struct cli *c, int argc, char **argv);
 int verb_recover(struct cli *c, int argc, char **argv);
+int verb_renew(struct cli *c, int argc, char **argv);
 int verb_restore(struct cli *c, int argc, char **argv);
 int verb_init(struct cli *c, int argc, char **argv);
 int verb_host(struct cli *c, int argc, char **argv);

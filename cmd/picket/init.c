@@ -12,6 +12,8 @@
 #include "cmd/picket/enrol.h"
 #include "cmd/picket/identity.h"
 
+#define ADMIN_LIFETIME_S (365ULL * 24 * 3600) /* `picket renew` */
+
 const char init_help[] =
     "Makes the cluster's own certificate authority, the identity of this host (its picketd, the\n"
     "first voter, and its agent), the key that seals Secrets, and an administrator's "
@@ -24,6 +26,8 @@ const char init_help[] =
     "  --data DIR        data of the daemons (/var/lib/picket)\n"
     "  --api-port N      7443\n"
     "  --peer-port N     7640\n"
+    "  --cert-lifetime T how long certificates of voters and agents are good (90d); they renew\n"
+    "                    themselves\n"
     "  --lab             a lab: devices that prove nothing elsewhere are believed\n"
     "\n"
     "Examples:\n"
@@ -45,12 +49,19 @@ static void make_uuid(char dst[37])
 static int issue(const struct enrol *e, const char *cluster, const char *role, const char *name,
                  const char *file, struct err *err)
 {
-    struct pki_subject subject = { .role = role, .name = name, .cluster = cluster };
+    struct pki_subject subject = {
+        .role = role, .name = name, .cluster = cluster, .seconds = PKI_LIFETIME_S
+    };
     char *tls = enrol_path(e, "tls"), *cert = mem_printf("%s/%s.crt", tls, file);
     char *key = mem_printf("%s/%s.key", tls, file);
     int rc;
 
-    subject.ip = str_eq(role, "picket:admins") ? NULL : e->ip;
+    if (str_eq(role, "picket:admins")) {
+        subject.seconds = ADMIN_LIFETIME_S;
+    } else {
+        subject.ip = e->ip;
+        subject.seconds = e->lifetime_s != 0 ? e->lifetime_s : PKI_LIFETIME_S;
+    }
     rc = pki_issue(tls, &subject, cert, key, err);
     free(tls);
     free(cert);

@@ -215,6 +215,8 @@ static const struct cli_verb verbs[] = {
       token_help, verb_token },
     { "join", "Members", "enrol this host", "TOKEN --name HOST --address IP", join_help,
       verb_join },
+    { "renew", "Members", "a new certificate for yourself", "-o FILE [--ca FILE]", renew_help,
+      verb_renew },
     { "member", "Members", "who votes and who leads",
       "list\nadd NAME --address IP:PORT [--voter]\npromote|demote|remove NAME\ntransfer [NAME]",
       member_help, verb_member },

@@ -12,6 +12,7 @@
 #include "base/obj.h"
 #include "base/pki.h"
 #include "base/str.h"
+#include "cmd/picketd/certs.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/record.h"
 
@@ -199,6 +200,7 @@ static int join_sign(const struct join *j, const char *role, const char *csr, js
     struct pki_subject subject = { .role = role,
                                    .name = j->name,
                                    .cluster = r->node->opts.cluster,
+                                   .seconds = certs_lifetime_s(r->node),
                                    .ip = jget_str(r->body, "ip", "") };
     char *dir = ca_dir(r->node), *cert = NULL;
     int rc = pki_sign_request(dir, csr, &subject, &cert, err);

@@ -30,6 +30,7 @@ static const struct option long_options[] = {
     { "fence-helper", required_argument, NULL, 'f' },
     { "seal-key", required_argument, NULL, 's' },
     { "lab", no_argument, NULL, 'l' },
+    { "cert-lifetime", required_argument, NULL, 'L' },
     { "max-feature-level", required_argument, NULL, 'F' },
     { "raft-heartbeat-ms", required_argument, NULL, 'H' },
     { "raft-election-ms", required_argument, NULL, 'E' },
@@ -39,15 +40,17 @@ static const struct option long_options[] = {
 
 static void usage(FILE *f)
 {
-    (void)fputs("usage: picketd --name HOST --data DIR --listen-peer IP:PORT --listen-api IP:PORT\n"
-                "               --cluster UUID (--id N | --bootstrap ID=HOST@ADDRESS:PORT,...)\n"
-                "               --tls-cert FILE --tls-key FILE --tls-ca FILE\n"
-                "               [--fence-helper PATH (picket-fence beside this program)]\n"
-                "               [--seal-key FILE] [--lab]\n"
-                "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n"
-                "               [--max-feature-level N]   behave as a version that knows no more\n"
-                "               [--config FILE]   lines \"key = value\": the same options\n",
-                f);
+    (void)fputs(
+        "usage: picketd --name HOST --data DIR --listen-peer IP:PORT --listen-api IP:PORT\n"
+        "               --cluster UUID (--id N | --bootstrap ID=HOST@ADDRESS:PORT,...)\n"
+        "               --tls-cert FILE --tls-key FILE --tls-ca FILE\n"
+        "               [--fence-helper PATH (picket-fence beside this program)]\n"
+        "               [--seal-key FILE] [--lab]\n"
+        "               [--raft-heartbeat-ms N] [--raft-election-ms N]\n"
+        "               [--cert-lifetime TIME]    of certificates that this node signs (90d)\n"
+        "               [--max-feature-level N]   behave as a version that knows no more\n"
+        "               [--config FILE]   lines \"key = value\": the same options\n",
+        f);
 }
 
 static void parse_ms(const char *text, unsigned *ret)
@@ -67,6 +70,18 @@ static void parse_id(const char *text, uint64_t *ret)
         (void)fprintf(stderr, "picketd: --id: \"%s\" is no member id (1, 2, ...)\n", text);
         exit(2);
     }
+}
+
+static void parse_lifetime(const char *text, uint64_t *ret)
+{
+    uint64_t ms;
+
+    if (!str_parse_duration(text, &ms) || ms < 5000 || ms > 3650ULL * 24 * 3600 * 1000) {
+        (void)fprintf(stderr, "picketd: --cert-lifetime: \"%s\" is no time from 5s to 3650d\n",
+                      text);
+        exit(2);
+    }
+    *ret = ms / 1000;
 }
 
 static void parse_level(const char *text, unsigned *ret)
@@ -93,6 +108,8 @@ static void parse_option(int c, struct node_opts *o)
         parse_ms(optarg, &o->heartbeat_ms);
     } else if (c == 'E') {
         parse_ms(optarg, &o->election_ms);
+    } else if (c == 'L') {
+        parse_lifetime(optarg, &o->cert_lifetime_s);
     } else if (c == 'F') {
         parse_level(optarg, &o->max_level);
     } else if (c == 'i') {

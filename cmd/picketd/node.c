@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "cmd/picketd/certs.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/fsm.h"
@@ -370,7 +371,10 @@ static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t ki
     struct node *n = ctx;
     struct err e;
 
-    (void)from_name;
+    if (kind == NODE_CALL_RENEW) {
+        certs_call(n, from_name, data, len, call_id);
+        return;
+    }
     if (kind == NODE_CALL_INFO) {
         upkeep_info(n, call_id);
         return;
@@ -472,6 +476,7 @@ static void node_tick(uv_timer_t *t)
     member_tick(n);
     links_tick(n);
     upkeep_tick(n);
+    certs_tick(n);
 }
 
 static int node_open_rep(struct node *n, const char *dir, struct err *err)
@@ -529,6 +534,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     n->raw_leases = raw_leases_new(n);
     n->native = native_new(n);
     rc = seal_load(n, err);
+    certs_start(n);
     if (rc == 0 && opts->tls_cert != NULL) {
         rc = tls_ctx_load(opts->tls_cert, opts->tls_key, opts->tls_ca, opts->cluster, &n->tls, err);
     }

@@ -33,6 +33,7 @@ struct node_opts {
     const char *fence_helper; /* path of picket-fence */
     const char *seal_key;     /* file with the key that seals Secrets */
     bool lab;
+    uint64_t cert_lifetime_s; /* of certificates that this node signs; 0: 90 days */
     unsigned max_level; /* feature level that this node claims to know; 0: all of this version */
     unsigned heartbeat_ms, election_ms; /* of raft; 0: derived from the default knobs */
 };
@@ -79,6 +80,8 @@ struct node {
     uint64_t links_next_ms, hints_seen;
     struct upkeep *upkeep;
     uint64_t sweep_next_ms; /* request.c */
+    uint64_t certs_next_ms; /* certs.c, like the next one */
+    size_t certs_asked;
 };
 
 int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop,
@@ -106,6 +109,7 @@ enum node_call {
     NODE_CALL_PROBE = 5,
     NODE_CALL_INFO = 6,
     NODE_CALL_DIVERGED = 7,
+    NODE_CALL_RENEW = 8,
 };
 
 /* Objects in the store: the JSON with metadata.resourceVersion set, without private parts.  NULL

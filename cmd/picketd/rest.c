@@ -12,6 +12,7 @@
 #include "base/version.h"
 #include "cmd/picketd/auth.h"
 #include "cmd/picketd/backup.h"
+#include "cmd/picketd/certs.h"
 #include "cmd/picketd/change.h"
 #include "cmd/picketd/join.h"
 #include "cmd/picketd/member.h"
@@ -362,6 +363,8 @@ void rest_request(void *ctx, struct http_req *req)
             rest_plan(r);
         } else if (str_eq(rest, "tokens")) {
             rest_token(r);
+        } else if (str_eq(rest, "renew")) {
+            rest_renew(r);
         } else if (str_eq(rest, "backup")) {
             rest_backup(r);
         } else if (str_eq(rest, "members") || str_starts(rest, "members/")) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/version.h"
+#include "cmd/picketd/certs.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/upkeep.h"
@@ -110,9 +111,11 @@ void rest_metrics(struct rest *r)
                "# TYPE picket_alarm_raw_nospace gauge\npicket_alarm_raw_nospace %d\n"
                "# TYPE picket_store_quota_bytes gauge\npicket_store_quota_bytes %zu\n"
                "# TYPE picket_store_raw_bytes gauge\npicket_store_raw_bytes %zu\n"
-               "# TYPE picket_store_raw_quota_bytes gauge\npicket_store_raw_quota_bytes %zu\n",
+               "# TYPE picket_store_raw_quota_bytes gauge\npicket_store_raw_quota_bytes %zu\n"
+               "# TYPE picket_certificate_left_seconds gauge\npicket_certificate_left_seconds "
+               "%" PRId64 "\n",
                v.level, v.diverged[0] != 0, v.compared, v.nospace, v.raw_nospace, room.quota,
-               room.raw_bytes, room.raw_quota);
+               room.raw_bytes, room.raw_quota, certs_left_s(n));
     buf_printf(&b,
                "# TYPE picket_leader gauge\npicket_leader %d\n"
                "# TYPE picket_term gauge\npicket_term %" PRIu64 "\n"
