@@ -141,9 +141,9 @@ static bool may_start(struct vmp *c)
     }
     if (c->next->phase == VM_PHASE_RESTARTING && c->env->now_ms < not_before) {
         vmp_block(c, not_before,
-                  arena_printf(c->a, "%s; the next start is in %.1fs",
+                  arena_printf(c->a, "%s; it is started again %.1fs after that",
                                vmp_why_text(c, c->next->why),
-                               (double)(not_before - c->env->now_ms) / 1000.0));
+                               (double)(not_before - c->next->since_ms) / 1000.0));
         return false;
     }
     if (!vm_lease_good(c->env)) {
