@@ -524,6 +524,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
 
     *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms(), .seq_low = 1 };
     TAILQ_INIT(&n->waiting);
+    loopstat_start(&n->loopstat, loop);
     n->store = store_new(NULL);
     if (opts->max_level != 0) {
         store_set_max_level(n->store, opts->max_level);

@@ -11,6 +11,7 @@
 
 #include "api/http_server.h"
 #include "api/kind.h"
+#include "cmd/picketd/loopstat.h"
 #include "raft/rep.h"
 #include "store/safety.h"
 #include "store/store.h"
@@ -74,7 +75,8 @@ struct node {
     bool has_seal_key;
     unsigned leaders_seen; /* other nodes that led since this process started */
     uint64_t watches;      /* open watch streams */
-    bool member_busy;      /* leader: a change of the members is under way (member.c) */
+    struct loopstat loopstat;
+    bool member_busy; /* leader: a change of the members is under way (member.c) */
     uint64_t member_next_ms;
     uint64_t epoch; /* newest cluster epoch that was persisted (links.c) */
     uint64_t links_next_ms, hints_seen;

@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "cmd/picketd/certs.h"
 #include "cmd/picketd/ctl.h"
+#include "cmd/picketd/native.h"
 #include "cmd/picketd/rest.h"
 #include "cmd/picketd/upkeep.h"
 
@@ -93,6 +94,29 @@ void rest_cluster_view(struct rest *r)
     arena_done(&a);
 }
 
+static void loop_metrics(struct node *n, struct buf *b)
+{
+    struct rep_stats st;
+    uint64_t us, cpu;
+
+    loopstat_take(&n->loopstat, &us, &cpu);
+    rep_stats(n->rep, &st);
+    buf_printf(
+        b,
+        "# HELP picket_loop_turn_max_seconds longest turn of the loop since the last scrape\n"
+        "# TYPE picket_loop_turn_max_seconds gauge\npicket_loop_turn_max_seconds %.6f\n"
+        "# TYPE picket_loop_turn_cpu_max_seconds gauge\n"
+        "picket_loop_turn_cpu_max_seconds %.6f\n"
+        "# TYPE picket_log_writes_total counter\npicket_log_writes_total %" PRIu64 "\n"
+        "# TYPE picket_log_write_seconds_total counter\n"
+        "picket_log_write_seconds_total %.6f\n"
+        "# TYPE picket_log_write_max_seconds gauge\npicket_log_write_max_seconds %.6f\n"
+        "# TYPE picket_snapshot_index gauge\npicket_snapshot_index %" PRIu64 "\n"
+        "# TYPE picket_native_connections gauge\npicket_native_connections %zu\n",
+        (double)us / 1e6, (double)cpu / 1e6, st.log_write_count, (double)st.log_write_sum_us / 1e6,
+        (double)st.log_write_max_us / 1e6, st.snapshot_index, native_conns(n->native));
+}
+
 void rest_metrics(struct rest *r)
 {
     const struct node *n = r->node;
@@ -127,6 +151,7 @@ void rest_metrics(struct rest *r)
                "# TYPE picket_watches gauge\npicket_watches %" PRIu64 "\n",
                node_leads(n), rep_term(n->rep), rep_applied(n->rep), rep_committed(n->rep),
                store_rev(n->store), store_count(n->store), store_bytes(n->store), n->watches);
+    loop_metrics(r->node, &b);
     controller_metrics(n->ctl, &b);
     http_respond(r->req, 200, "text/plain; version=0.0.4", b.data, b.len, NULL, 0);
     buf_done(&b);

@@ -241,7 +241,7 @@ class Bench:
                 windows.append((t, time.time(), r["p99_us"], files))
             writing = [w for w in windows if self.wrote_snapshot(s, lead, w)]
             quiet = [w for w in windows if w not in writing]
-            stall = self.metric(s, lead, "picket_loop_stall_max_seconds")
+            stall = self.metric(s, lead, "picket_loop_turn_cpu_max_seconds")
             if not writing or not quiet:
                 self.rows.append(("p99 of puts while a snapshot of %d keys is taken" % keys, "<= 2", "-", "-", "-", "",
                                   "no window %s a snapshot" % ("with" if not writing else "without")))
