@@ -153,7 +153,14 @@ void agent_report_volumes(struct agent *a)
         char *lock = mem_printf("volumes/%s", name);
         json_t *item = NULL;
 
-        if (ours && (st == VOL_ACTIVE || st == VOL_INACTIVE)) {
+        if (ours && st == VOL_ACTIVE && vmx_token(a->vmx, lock) == 0) {
+            item = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "kind", "Volume", "name", name,
+                             "uid", jget_str(obj, "metadata.uid", ""), "state", "NotReady",
+                             "reason", "ActiveWithoutLock", "message",
+                             open ? "active without its lock, and open: activated by hand? Close it"
+                                  : "active without its lock: activated by hand? It is deactivated",
+                             "active", 1);
+        } else if (ours && (st == VOL_ACTIVE || st == VOL_INACTIVE)) {
             item =
                 json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "kind", "Volume", "name",
                           name, "uid", jget_str(obj, "metadata.uid", ""), "state", "Ready",

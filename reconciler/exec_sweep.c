@@ -28,7 +28,7 @@ static bool busy_group(const struct vmx *x, const char *group)
     return false;
 }
 
-static bool accounted(const struct vmx *x, const char *volume)
+bool vmx_accounted(const struct vmx *x, const char *volume)
 {
     const char *vm;
     void *v;
@@ -131,7 +131,7 @@ static bool sweep_one(struct vmx *x, const char *lock, const struct vmx_lock *l)
     bool group = str_starts(lock, "volumegroups/");
     const char *name = strchr(lock, '/') + 1;
 
-    if ((!volume && !group) || (volume && accounted(x, name)) || (group && busy_group(x, name))) {
+    if ((!volume && !group) || (volume && vmx_accounted(x, name)) || (group && busy_group(x, name))) {
         return false;
     }
     if (l->state != VM_LOCK_MINE && l->state != VM_LOCK_UNKNOWN) {
@@ -192,6 +192,7 @@ void vmx_sweep_run(struct vmx *x, uint64_t now_ms)
             return;
         }
     }
+    (void)vmx_stray_run(x);
 }
 
 bool vmx_group_busy(struct vmx *x, const char *group, bool on)

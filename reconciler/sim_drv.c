@@ -367,6 +367,16 @@ bool sim_drv_runs(const struct drv *d, const char *vm)
     return dm != NULL && (dm->state == DOM_RUNNING || dm->state == DOM_PAUSED);
 }
 
+void sim_drv_activate(struct drv *d, const char *group, const char *name)
+{
+    struct sim_drv *s = sim(d);
+    char *key = mem_printf("%s/%s", group, name);
+
+    (void)map_put(&s->active, key, s);
+    sim_emit_volume(s, group, name, VOL_ACTIVE);
+    free(key);
+}
+
 bool sim_drv_active(const struct drv *d, const char *group, const char *name)
 {
     return has_key(&sim_const(d)->active, group, name);

@@ -59,6 +59,8 @@ void sim_drv_hide(struct drv *d, const char *vm, uint64_t ms);
 void sim_drv_power_off(struct drv *d);
 
 bool sim_drv_runs(const struct drv *d, const char *vm); /* running or paused */
+/* A person activates the volume by hand; the driver tells of it. */
+void sim_drv_activate(struct drv *d, const char *group, const char *name);
 bool sim_drv_active(const struct drv *d, const char *group, const char *name);
 uint64_t sim_drv_memory(const struct drv *d, const char *vm); /* bytes, as it was told last */
 uint64_t sim_drv_token(const struct drv *d, const char *vm);  /* of a running guest */

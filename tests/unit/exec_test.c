@@ -86,6 +86,25 @@ static void memory_follows(void **state)
     world_done(&w);
 }
 
+static void activated_by_hand(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, 15);
+    put_volume(&w, "v1");
+    put_volume(&w, "v2");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    until(&w, 3000, 0, "vm1");
+    sim_san_add(w.san, "vg", "v2");
+    sim_drv_activate(w.hosts[1].drv, "vg", "v2");
+    run_for(&w, 40000);
+    assert_false(sim_drv_active(w.hosts[1].drv, "vg", "v2")); /* nobody has its lock */
+    assert_true(sim_drv_active(w.hosts[0].drv, "vg", "v1"));  /* this one is held and used */
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm1"), 1);
+    world_done(&w);
+}
+
 static void guest_ends(void **state)
 {
     struct world w;
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(moves_cold),
         cmocka_unit_test(stubborn_guest_is_destroyed),
         cmocka_unit_test(memory_follows),
+        cmocka_unit_test(activated_by_hand),
         cmocka_unit_test(guest_ends),
         cmocka_unit_test(hidden_domain_is_not_started_twice),
         cmocka_unit_test(agent_killed_and_back),
