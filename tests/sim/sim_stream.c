@@ -251,10 +251,6 @@ static void note_open(void *arg, uint64_t n)
         st->opened = true;
         if (note->has_err) {
             st->closing = true;
-            if (st->c != NULL) {
-                st->c->ends[st->e].st = NULL;
-                st->c = NULL;
-            }
             st->cbs.on_open(st, &note->err);
             sim_post(st->p, 0, on_closed, st, 0);
         } else if (st->cbs.on_open != NULL) {
@@ -289,6 +285,10 @@ static void end_break(struct sconn *c, unsigned i, const char *why)
     err.origin = "uv";
     if (e->state == END_OPENING) {
         tell(e, note_open, &err);
+        if (end_alive(e)) { /* the connection may be gone before it hears of that */
+            e->st->c = NULL;
+        }
+        e->st = NULL;
         e->state = END_GONE;
     } else {
         tell(e, note_end, why == NULL ? NULL : &err);
