@@ -72,6 +72,7 @@ static const struct field host_versions[] = {
 };
 
 static const struct field host_drain[] = {
+    { .name = "since", .type = F_STRING, .text = "When it began." },
     { .name = "remaining", LIST_OF(.type = F_STRING, .text = "A VM."), .text = "VMs that are still here." },
     { .name = "blockedBy", LIST_OF(.type = F_STRING, .text = "VM: reason."), .text = "Those that cannot move, and why." },
     FIELD_END

@@ -30,33 +30,6 @@ static void host_lease(const struct s_inc *inc, json_t *next)
     jset(next, "status.lease.guarded", json_boolean(inc->offered.guarded));
 }
 
-static void drain_visit(void *ctx, const char *lock)
-{
-    if (str_starts(lock, "virtualmachines/")) {
-        (void)json_array_append_new(ctx, json_string(lock + strlen("virtualmachines/")));
-    }
-}
-
-static void host_drain(struct pass *p, const struct ctl_obj *o, json_t *next)
-{
-    const struct s_inc *inc = pass_inc(p, o->name);
-    json_t *left;
-    bool empty;
-
-    if (!jget_bool(o->json, "spec.maintenance", false)) {
-        (void)json_object_del(json_object_get(next, "status"), "drain");
-        return;
-    }
-    left = json_array();
-    if (inc != NULL) {
-        s_locks_of(p->c->world->store, inc->number, drain_visit, left);
-    }
-    empty = json_array_size(left) == 0;
-    (void)cond_set(next, "Drained", empty ? "True" : "False", empty ? "Empty" : "GuestsRemain",
-                   empty ? "no guest runs here" : "guests are being moved away", p->wall_ms);
-    jset(next, "status.drain.remaining", left);
-}
-
 static void host_update(struct pass *p, const struct ctl_obj *o, const struct decide_cond *d)
 {
     const struct s_inc *inc = pass_inc(p, o->name);
@@ -75,7 +48,7 @@ static void host_update(struct pass *p, const struct ctl_obj *o, const struct de
     } else {
         (void)json_object_del(json_object_get(next, "status"), "fencing");
     }
-    host_drain(p, o, next);
+    ctl_drain_status(p, o, next);
     (void)cond_set(next, "Ready", d->ready, d->reason, d->message, p->wall_ms);
     (void)cond_set(next, "FencingReady", d->fencing_ready, d->fencing_reason, d->fencing_message,
                    p->wall_ms);

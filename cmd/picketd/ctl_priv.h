@@ -141,6 +141,8 @@ void ctl_avoid_update(struct pass *p, const struct ctl_obj *vm, const char *host
                       const json_t *report, json_t *next);
 bool ctl_avoid_active(const struct pass *p, const json_t *entry);
 void ctl_avoid_pass(struct pass *p);
+/* status.drain and the condition Drained of a host. */
+void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next);
 /* One object. */
 void ctl_ref_one(struct pass *p, const struct ctl_obj *o);
 void ctl_volume_one(struct pass *p, const struct ctl_obj *o);

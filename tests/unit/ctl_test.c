@@ -481,6 +481,58 @@ static void test_lacks(void **state)
     fake_free(f);
 }
 
+static void maintain(struct fake *f, const char *host, bool on)
+{
+    json_t *h = fake_get(f, "hosts", host);
+
+    jset(h, "spec.maintenance", json_boolean(on));
+    fake_put(f, h);
+    fake_settle(f);
+}
+
+static void drained(struct fake *f, const char *status, const char *reason, size_t left,
+                    size_t blocked)
+{
+    json_t *h = fake_get(f, "hosts", "host0");
+
+    assert_string_equal(jget_str(cond_get(h, "Drained"), "status", "-"), status);
+    assert_string_equal(jget_str(cond_get(h, "Drained"), "reason", "-"), reason);
+    assert_int_equal(json_array_size(jget(h, "status.drain.remaining")), left);
+    assert_int_equal(json_array_size(jget(h, "status.drain.blockedBy")), blocked);
+    json_decref(h);
+}
+
+/* Drained only when empty; what cannot leave is named with its reason. */
+static void test_drain(void **state)
+{
+    struct fake *f = fake_new(11);
+    char host[32];
+    json_t *h;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_put(f, simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "2Gi")));
+    fake_settle(f);
+    assert_int_equal(fake_acquire(f, "host0", "vm1"), 0);
+    maintain(f, "host0", true);
+    drained(f, "False", "Blocked", 1, 1);
+    h = fake_get(f, "hosts", "host0");
+    assert_true(str_starts(jget_str(h, "status.drain.blockedBy.0", ""), "vm1: "));
+    json_decref(h);
+    fake_host(f, "host1", "6Gi", 4, "r1");
+    fake_settle(f);
+    controller_wake(f->n.ctl);
+    fake_settle(f);
+    drained(f, "False", "GuestsRemain", 1, 0);
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host1");
+    assert_int_equal(fake_release(f, "host0", "vm1"), 0);
+    fake_settle(f);
+    drained(f, "True", "Empty", 0, 0);
+    maintain(f, "host0", false);
+    drained(f, "-", "-", 0, 0);
+    fake_free(f);
+}
+
 static struct change vm_change(const char *name, const char *mac)
 {
     struct change ch = { .k = kind_find("VirtualMachine"), .result = CHANGE_CREATED };
@@ -533,7 +585,7 @@ int main(void)
         cmocka_unit_test(test_random),   cmocka_unit_test(test_idle),
         cmocka_unit_test(test_few),      cmocka_unit_test(test_what_if),
         cmocka_unit_test(test_relocate), cmocka_unit_test(test_lacks),
-        cmocka_unit_test(test_macs),
+        cmocka_unit_test(test_macs),     cmocka_unit_test(test_drain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
