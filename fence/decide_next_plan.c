@@ -43,6 +43,19 @@ static const char *last_results(struct decide_run *r, const struct decide_fencin
     return s;
 }
 
+/* What its storage slot says, where there is one. */
+static const char *slot_evidence(struct decide_run *r, const struct decide_host *h)
+{
+    if (h->slot_ms == 0) {
+        return "";
+    }
+    if (decide_slot_fresh(r->f, h)) {
+        decide_recheck(r, h->slot_ms + r->f->slot_stale_ms + 1);
+        return "; its storage slot still moves: it is not off";
+    }
+    return "; its storage slot is silent";
+}
+
 /* What the operator reads while the fencing is open. */
 static void set_cond(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
                      const char *reason, const char *why)
@@ -57,8 +70,9 @@ static void set_cond(struct decide_run *r, const struct decide_host *h, struct d
                             refusal != NULL ? refusal : "is being reprieved");
     }
     decide_cond_set(c, "Unknown", reason,
-                    arena_printf(r->a, "fencing %" PRIu64 ": %s%s%s; or %s", fc->id, why,
-                                 last_results(r, fc), asks, decide_confirm_hint(r->a, h)));
+                    arena_printf(r->a, "fencing %" PRIu64 ": %s%s%s%s; or %s", fc->id, why,
+                                 last_results(r, fc), asks, slot_evidence(r, h),
+                                 decide_confirm_hint(r->a, h)));
 }
 
 void decide_wait_for(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,

@@ -110,7 +110,7 @@ bool decide_asks(const struct decide_facts *f, const struct decide_host *h)
     return h->asked_ms != 0 && decide_age(f, h->asked_ms) <= life_fresh_ms(f);
 }
 
-static bool slot_fresh(const struct decide_facts *f, const struct decide_host *h)
+bool decide_slot_fresh(const struct decide_facts *f, const struct decide_host *h)
 {
     return h->slot_ms != 0 && decide_age(f, h->slot_ms) <= f->slot_stale_ms;
 }
@@ -126,7 +126,8 @@ const char *decide_evidence(struct decide_run *r, const struct decide_host *h)
     const char *slot = "no storage slot";
 
     if (h->slot_ms != 0) {
-        slot = slot_fresh(f, h) ? "its storage slot still moves" : "its storage slot is silent";
+        slot =
+            decide_slot_fresh(f, h) ? "its storage slot still moves" : "its storage slot is silent";
     }
     return arena_printf(r->a, "%" PRIu32 " of %" PRIu32 " links answer, %s", h->links_up, h->links,
                         slot);
@@ -138,7 +139,7 @@ const char *decide_confirm_veto(const struct decide_facts *f, const struct decid
     if (h->conflict) {
         return "two live sessions use this host's identity: find out which machine is which first";
     }
-    if (slot_fresh(f, h)) {
+    if (decide_slot_fresh(f, h)) {
         return arena_printf(a, "its storage slot was written %s ago: the host is not off",
                             decide_ms(a, decide_age(f, h->slot_ms)));
     }

@@ -31,6 +31,7 @@ void decide_recheck(struct decide_run *r, uint64_t at_ms);
 uint64_t decide_lease_until(const struct decide_facts *f, const struct decide_host *h);
 bool decide_has_lease(const struct decide_facts *f, const struct decide_host *h);
 uint64_t decide_age(const struct decide_facts *f, uint64_t at_ms);
+bool decide_slot_fresh(const struct decide_facts *f, const struct decide_host *h);
 bool decide_asks(const struct decide_facts *f, const struct decide_host *h);
 const struct decide_host *decide_find_host(const struct decide_facts *f, const char *name);
 const char *decide_evidence(struct decide_run *r, const struct decide_host *h);

@@ -89,6 +89,25 @@ bool renew_terms_equal(const struct renew_terms *a, const struct renew_terms *b)
 /* --- one renewal -------------------------------------------------------------------------------
  */
 
+#define SLOTS_MAX 64
+
+/* {"node2": [incarnation, age in ms], ...} of this epoch. */
+static json_t *slots_json(const struct renew *r)
+{
+    struct slot_seen seen[SLOTS_MAX];
+    size_t n = slots_seen(r->slots, seen, SLOTS_MAX);
+    json_t *j = json_object();
+
+    for (size_t i = 0; i < n; i++) {
+        if (seen[i].epoch == r->view.epoch) {
+            (void)json_object_set_new(j, seen[i].host,
+                                      json_pack("[I, I]", (json_int_t)seen[i].incarnation,
+                                                (json_int_t)seen[i].age_ms));
+        }
+    }
+    return j;
+}
+
 static char *request_body(const struct renew *r, uint64_t seq)
 {
     const struct renew_view *v = &r->view;
@@ -105,8 +124,12 @@ static char *request_body(const struct renew *r, uint64_t seq)
         json_pack("{s:I, s:I, s:I, s:o, s:o, s:o}", "incarnation", (json_int_t)v->incarnation,
                   "epoch", (json_int_t)v->epoch, "sequence", (json_int_t)seq, "terms",
                   renew_terms_json(&r->say), "watchdog", wd, "margins", margins);
-    char *text = json_dumps(body, JSON_COMPACT);
+    char *text;
 
+    if (r->slots != NULL) {
+        (void)json_object_set_new(body, "slots", slots_json(r));
+    }
+    text = json_dumps(body, JSON_COMPACT);
     json_decref(body);
     CHECK(text != NULL);
     return text;
@@ -512,6 +535,16 @@ void renew_stop(struct renew *r)
 /* --- what others say ---------------------------------------------------------------------------
  */
 
+void renew_slots(struct renew *r, struct slots *s)
+{
+    uv_mutex_lock(&r->lock);
+    r->slots = s;
+    if (s != NULL) {
+        slots_identity(s, r->view.epoch, r->view.incarnation);
+    }
+    uv_mutex_unlock(&r->lock);
+}
+
 static void kick(struct renew *r)
 {
     r->kick = true;
@@ -532,6 +565,9 @@ void renew_target(struct renew *r, uint64_t incarnation, uint64_t epoch)
         v->state = RENEW_NONE;
         v->has_terms = false;
         r->lost_seq = r->seq;
+    }
+    if (r->slots != NULL) {
+        slots_identity(r->slots, epoch, incarnation);
     }
     kick(r);
 }

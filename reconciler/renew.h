@@ -111,6 +111,10 @@ void renew_heartbeat(struct renew *r, uint32_t heartbeat_ms);
 void renew_arm(struct renew *r, uint32_t timeout_ms, uint32_t lmax_ms);
 /* Disarm it: Unguarded was committed at this revision. */
 void renew_disarm(struct renew *r, uint64_t revision);
+/* Signs of life of others on the shared volume travel with each renewal, and ours get its identity;
+ * NULL: none any more.  It stays the caller's and is not used after the next call. */
+struct slots;
+void renew_slots(struct renew *r, struct slots *s);
 void renew_view(struct renew *r, struct renew_view *ret);
 /* Start new worst values (they were reported). */
 void renew_margins_reset(struct renew *r);

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "api/http_client.h"
+#include "fence/slot.h"
 #include "fence/wdog_client.h"
 #include "reconciler/renew.h"
 
@@ -53,6 +54,7 @@ struct renew {
 
     uv_mutex_t lock; /* guards everything below */
     struct renew_view view;
+    struct slots *slots;
     struct renew_terms say;
     uint32_t heartbeat_ms;
     uint64_t seq;

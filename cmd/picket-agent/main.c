@@ -461,6 +461,7 @@ static int start(struct program *p, struct err *err)
     struct drv *drv = NULL;
     int rc;
 
+    o.heartbeat_dir = o.dev ? p->values[OPT_DEV_DIR] : NULL;
     if (p->values[OPT_WATCHDOG_TIMEOUT] != NULL &&
         (!str_parse_duration(p->values[OPT_WATCHDOG_TIMEOUT], &w) || w > 600000)) {
         return err_set(err, ERR_INVALID, "--watchdog-timeout: \"%s\" is not a time up to 10m",

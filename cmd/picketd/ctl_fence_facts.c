@@ -208,6 +208,7 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
         h->lease_until_ms = l.until_ms;
         h->asked_ms = l.asked_ms;
         h->life_ms = l.last_ms;
+        h->slot_ms = l.slot_ms;
         h->links_up = l.until_ms > p->now_ms ? links_up(p, &l, h->links) : 0;
         h->rebooted = rebooted(p, &l);
         if (l.newer_boot_ms != 0 && !h->rebooted) {
@@ -494,7 +495,7 @@ void fence_facts_make(struct fence_facts *fa, struct pass *p)
     fa->f.backoff_max_ms = p->timing.backoff_max_ms;
     fa->f.probe_max_age_ms = 3 * p->timing.probe_ms;
     fa->f.life_fresh_ms = p->timing.lease_ms;
-    fa->f.slot_stale_ms = 3 * p->timing.heartbeat_ms;
+    fa->f.slot_stale_ms = LEASE_SLOT_BEATS * p->timing.heartbeat_ms;
     fa->f.hosts = hosts;
     fa->f.n_hosts = n;
 }

@@ -279,6 +279,41 @@ static void link_seen(struct lease_info *l, const json_t *body, uint64_t now)
     }
 }
 
+/* A new leader knows nothing of hosts that are not Live. */
+static struct lease_info *slot_entry(struct lease_table *t, const char *host, uint64_t incarnation)
+{
+    struct lease_info *l = map_get(&t->hosts, host);
+    struct arena a = { 0 };
+    struct s_host h;
+    struct err err;
+
+    if (l == NULL && s_host_get(t->node->store, host, &a, &h, &err) == 0 &&
+        h.incarnation == incarnation) {
+        l = lease_entry(t, host);
+        l->incarnation = incarnation;
+    }
+    arena_done(&a);
+    return l;
+}
+
+/* What the sender read on the shared volume: {"node2": [incarnation, age in ms], ...}. */
+static void slots_seen_by(struct lease_table *t, const json_t *body, uint64_t now)
+{
+    const char *host;
+    json_t *v;
+
+    json_object_foreach (json_object_get(body, "slots"), host, v) {
+        uint64_t incarnation = (uint64_t)json_integer_value(json_array_get(v, 0));
+        struct lease_info *l = slot_entry(t, host, incarnation);
+        json_int_t age = json_integer_value(json_array_get(v, 1));
+        uint64_t at = age >= 0 && (uint64_t)age < now ? now - (uint64_t)age : 0;
+
+        if (l != NULL && l->incarnation == incarnation && at > l->slot_ms) {
+            l->slot_ms = at;
+        }
+    }
+}
+
 /* Lateness as the leader sees it: whatever the reason, it is this that leases run out of. */
 static void late_seen(const struct lease_table *t, struct lease_info *l, uint64_t now)
 {
@@ -307,6 +342,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
         *l = (struct lease_info){ .incarnation = r->incarnation };
     }
     late_seen(t, l, now);
+    slots_seen_by(t, body, now);
     l->last_ms = now;
     link_seen(l, body, now);
     l->newer_boot_ms = 0; /* the boot that was thought to be over still talks to us */
@@ -393,6 +429,13 @@ void lease_table_alive(struct lease_table *t, const uint8_t *data, size_t len, u
                       "%s is alive: its agent asked for its lease %" PRIu64
                       " ms ago. Switch it off, then confirm",
                       host, now - l.last_ms);
+    }
+    if (err.code == 0 && lease_table_get(t, host, &l) && l.slot_ms != 0 &&
+        now - l.slot_ms <= LEASE_SLOT_BEATS * t->timing.heartbeat_ms) {
+        (void)err_set(&err, ERR_REFUSED,
+                      "%s is alive: it wrote its sign of life on the shared volume %" PRIu64
+                      " ms ago. Switch it off, then confirm",
+                      host, now - l.slot_ms);
     }
     rep_reply(t->node->rep, call_id, err.code == 0 ? NULL : &err, NULL, 0);
 }

@@ -13,6 +13,7 @@
 #include "fence/timing.h"
 
 #define LEASE_LATE_MS 300000U
+#define LEASE_SLOT_BEATS 6U /* heartbeats after which a storage slot counts as silent */
 
 struct lease_info {
     uint64_t incarnation;
@@ -28,6 +29,7 @@ struct lease_info {
      * and in the last LEASE_LATE_MS. */
     uint64_t late_ms[2];
     uint64_t late_since_ms;
+    uint64_t slot_ms; /* it wrote its storage slot after this, as other hosts say; 0: never seen */
     bool lost_proposed;
     struct terms terms; /* as stated by the agent at the last renewal */
     bool has_terms;
