@@ -110,11 +110,17 @@ demo: deps ## three hosts, the book's cluster, a power cut and a network cut
 	@tests/demo/demo.py
 
 PREFIX ?= /usr/local
+UNITDIR ?= /lib/systemd/system
 install: all ## copy programs, unit files and documentation below $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/picket/examples
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/picket
 	install -m 644 $(wildcard examples/*.yaml) $(DESTDIR)$(PREFIX)/share/doc/picket/examples
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)/usr/lib/sysusers.d
+	for u in picketd picket-agent picket-watchdog; do \
+	  sed 's,@PREFIX@,$(PREFIX),' packaging/systemd/$$u.service > $(DESTDIR)$(UNITDIR)/$$u.service || exit 1; \
+	  chmod 644 $(DESTDIR)$(UNITDIR)/$$u.service; done
+	install -m 644 packaging/systemd/picket.sysusers $(DESTDIR)/usr/lib/sysusers.d/picket.conf
 
 # Fuzzers: clang's libFuzzer on the library sources a target needs (first line of each target:
 # "// sources: ...").  FUZZ_SECONDS bounds each.
