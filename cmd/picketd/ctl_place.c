@@ -10,7 +10,6 @@
 #include "base/str.h"
 
 #define SETTLE_MS 3000U
-#define TEXT_HOSTS 8U /* named in a message */
 
 static uint32_t index_of(const struct map *m, const void *base, size_t size, const char *name)
 {
@@ -639,124 +638,12 @@ void places_free(struct vm_places *s)
     }
 }
 
-static uint32_t assigned_of(const struct vm_places *s, uint32_t vm)
-{
-    const struct place_result *r = &s->plan.vms[vm];
-    uint32_t host = r->host;
-
-    if (r->action == PLACE_MIGRATE && r->reason == PLACE_DRAINED) {
-        /* The agents move it cold (stop there, start here): only for a host that is being emptied,
-         * never to tidy up behind rules or preferences. */
-        host = r->target;
-    } else if (r->action == PLACE_STOP) {
-        host = PLACE_NONE;
-    }
-    if (s->vms[vm].wanted && s->targets[vm] != NULL) {
-        host = places_host(s, s->targets[vm]);
-    }
-    return host;
-}
-
-static struct vm_place place_of(const struct vm_places *s, uint32_t vm)
-{
-    const struct place_result *r = &s->plan.vms[vm];
-    uint32_t host = assigned_of(s, vm);
-
-    if (s->settling && s->vms[vm].current == PLACE_NONE && host != PLACE_NONE) {
-        return (struct vm_place){
-            .host = "",
-            .reason = "Settling",
-            .message = "hosts that have just registered are still telling their capacity"
-        };
-    }
-    return (struct vm_place){ .host = host == PLACE_NONE ? "" : s->hosts[host].name,
-                              .reason = place_reason_name(r->reason),
-                              .message = r->message };
-}
-
-/* "0 of 3 hosts fit, 3 NotEnoughMemory: node1 needs 4Gi, 1Gi free; node2 ..." */
-const char *ctl_place_text(const struct controller *c, const char *vm, struct arena *a)
-{
-    uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);
-    const struct place_result *r = i == PLACE_NONE ? NULL : &c->places->plan.vms[i];
-    const char *sep = ": ";
-    char *text;
-
-    if (r == NULL) {
-        return "";
-    }
-    text = arena_strdup(a, place_of(c->places, i).message);
-    for (size_t k = 0; k < r->n_rejects && k < TEXT_HOSTS; k++) {
-        char why[256];
-
-        place_reject_text(&c->places->in, i, &r->rejects[k], why, sizeof(why));
-        text =
-            arena_printf(a, "%s%s%s %s", text, sep, c->places->hosts[r->rejects[k].host].name, why);
-        sep = "; ";
-    }
-    if (r->n_rejects > TEXT_HOSTS) {
-        text = arena_printf(a, "%s; and %zu more (status.placement.rejected)", text,
-                            r->n_rejects - TEXT_HOSTS);
-    }
-    return text;
-}
-
-struct vm_place ctl_place_of(const struct controller *c, const char *vm)
-{
-    uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);
-
-    return i == PLACE_NONE ? (struct vm_place){ .host = "", .reason = "", .message = "" }
-                           : place_of(c->places, i);
-}
-
-json_t *ctl_place_rejected(const struct controller *c, const char *vm)
-{
-    uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);
-    const struct place_result *r = i == PLACE_NONE ? NULL : &c->places->plan.vms[i];
-    json_t *list = json_array();
-
-    for (size_t k = 0; r != NULL && k < r->n_rejects; k++) {
-        char text[256];
-
-        place_reject_text(&c->places->in, i, &r->rejects[k], text, sizeof(text));
-        (void)json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s}", "host", c->places->hosts[r->rejects[k].host].name,
-                            "reason", place_reason_name(r->rejects[k].reason), "message", text));
-    }
-    return list;
-}
-
-/* What was decided for one machine, as a sum. */
-static uint64_t result_sum(const struct vm_places *s, uint32_t vm)
-{
-    const struct place_result *r = &s->plan.vms[vm];
-    struct vm_place pl = place_of(s, vm);
-    uint64_t sum = sum_str(0, pl.host);
-
-    sum = sum_str(sum, pl.reason);
-    sum = sum_str(sum, pl.message);
-    for (size_t i = 0; i < r->n_rejects; i++) {
-        const struct place_reject *x = &r->rejects[i];
-        char text[256] = "";
-
-        if (s->hosts[x->host].why != NULL || x->ref != PLACE_NONE || x->vm != PLACE_NONE) {
-            place_reject_text(&s->in, vm, x, text, sizeof(text)); /* with texts of others */
-        }
-        sum = sum_str(sum, s->hosts[x->host].name);
-        sum = sum_u64(sum, (uint64_t)x->reason);
-        sum = sum_u64(sum, x->need);
-        sum = sum_u64(sum, x->free);
-        sum = sum_str(sum, text);
-    }
-    return sum;
-}
-
 static void decided(struct pass *p, struct vm_places *s)
 {
     for (uint32_t i = 0; i < s->in.n_vms; i++) {
         struct ctl_obj *o =
             world_find(p->c->world, kind_by_plural("virtualmachines"), s->vms[i].name);
-        uint64_t sum = result_sum(s, i);
+        uint64_t sum = places_sum(s, i);
 
         if (o != NULL && o->place_sum != sum) {
             o->place_sum = sum;

@@ -38,6 +38,9 @@ void places_free(struct vm_places *s);
 uint32_t places_host(const struct vm_places *s, const char *name);
 uint32_t places_vm(const struct vm_places *s, const char *name);
 
+/* What was decided for one machine, as a sum: equal sums, equal status. */
+uint64_t places_sum(const struct vm_places *s, uint32_t vm);
+
 /* What the newest run says of a machine. */
 struct vm_place ctl_place_of(const struct controller *c, const char *vm);
 /* Its message with the reason of each host. */

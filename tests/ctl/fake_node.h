@@ -7,8 +7,8 @@
 #include <jansson.h>
 #include <uv.h>
 
-#include "base/map.h"
 #include "base/clock.h"
+#include "base/map.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/node.h"
 
