@@ -26,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 OUT = os.path.join(ROOT, os.environ.get("O", "build"), "mutants")
 TREE = os.path.join(OUT, "tree")
-TEST_SECONDS = int(os.environ.get("MUTANT_SECONDS", "180"))
+TEST_SECONDS = int(os.environ.get("MUTANT_SECONDS", "300"))
 SKIP = (".git", "build", "tests/lab")
 
 
