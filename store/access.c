@@ -139,17 +139,23 @@ int access_check(const struct cmd *c, uint64_t term, struct err *err)
 /* --- keys of transactions ----------------------------------------------------------------------
  */
 
-static int denied(const struct ap *x, const char *what, struct bytes key, const char *why)
+const char *bytes_shown(struct arena *a, struct bytes key)
 {
-    char shown[80];
-    size_t n = key.n < sizeof(shown) - 1 ? key.n : sizeof(shown) - 1;
+    size_t n = key.n < 80 ? key.n : 80;
+    char *shown = arena_strndup(a, (const char *)key.p, n);
 
     for (size_t i = 0; i < n; i++) {
-        shown[i] = key.p[i] >= 0x20 && key.p[i] < 0x7f ? (char)key.p[i] : '.';
+        if (key.p[i] < 0x20 || key.p[i] >= 0x7f) {
+            shown[i] = '.';
+        }
     }
-    shown[n] = 0;
+    return shown;
+}
+
+static int denied(const struct ap *x, const char *what, struct bytes key, const char *why)
+{
     return err_set(x->err, ERR_DENIED, "%s (%s) may not %s \"%s\": %s", role_name(x->c->actor.role),
-                   ap_who(x), what, shown, why);
+                   ap_who(x), what, bytes_shown(x->a, key), why);
 }
 
 static const char *own_reports(const struct ap *x)

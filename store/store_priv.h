@@ -208,6 +208,8 @@ bool st_lease_exists(const struct ap *x, uint64_t id);
 bool bytes_is_prefix(struct bytes key, const char *prefix);
 /* Whether the one key, or the range, lies within the prefix. */
 bool bytes_within(struct bytes key, struct bytes end, const char *prefix);
+/* A key as a message may carry it: any bytes, but an answer's text is UTF-8 (access.c). */
+const char *bytes_shown(struct arena *a, struct bytes key);
 /* Each live key of a TXN's key or range, in order, into the arena. */
 size_t st_collect(const struct store *s, struct bytes key, struct bytes end, struct arena *a,
                   const struct kv ***ret);

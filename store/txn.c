@@ -166,9 +166,8 @@ static int check_put(const struct ap *x, const struct txn_op *op, struct txn_sum
     const struct kv *old = st_get(x->s, op->key.p, op->key.n);
 
     if (old == NULL && (op->keep_value || op->keep_lease)) {
-        return err_set(x->err, ERR_NOT_FOUND,
-                       "put that keeps value or lease: \"%.*s\" is not there", (int)op->key.n,
-                       (const char *)op->key.p);
+        return err_set(x->err, ERR_NOT_FOUND, "put that keeps value or lease: \"%s\" is not there",
+                       bytes_shown(x->a, op->key));
     }
     if (op->lease != 0 && !op->keep_lease && !st_lease_exists(x, op->lease)) {
         return err_set(x->err, ERR_NOT_FOUND, "put: lease %" PRIu64 " does not exist", op->lease);

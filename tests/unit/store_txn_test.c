@@ -176,6 +176,21 @@ static void ops_run_in_order(void **state)
     assert_int_equal(store_get_str(fx.s, "k/a")->version, 1);
 }
 
+/* An answer's text is UTF-8, whatever the key is. */
+static void refusals_name_any_key(void **state)
+{
+    static const uint8_t key[] = { 'k', '/', 0xff, 0, 0xc3, '"' };
+    struct txn_op op = { .kind = TXN_PUT, .key = { key, sizeof(key) }, .keep_value = true };
+
+    (void)state;
+    WANT(ERR_NOT_FOUND, fx_txn_as(as_raw(), &op, 1));
+    SAYS("k/...\"");
+    op.keep_value = false;
+    op.value = bytes_str("1");
+    WANT(ERR_DENIED, fx_txn_as(as_agent("n1"), &op, 1));
+    SAYS("k/...\"");
+}
+
 static void keep_value_and_keep_lease(void **state)
 {
     struct cmd grant = { .op = CMD_LEASE, .actor = as_raw(), .number = 5, .number2 = 60 };
@@ -433,6 +448,7 @@ int main(void)
         FX_TEST(previous_values),
         FX_TEST(gets),
         FX_TEST(ops_run_in_order),
+        FX_TEST(refusals_name_any_key),
         FX_TEST(keep_value_and_keep_lease),
         FX_TEST(too_much_to_read),
         FX_TEST(the_quota_refuses_growth_only),
