@@ -7,6 +7,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/capacity.h"
+#include "cmd/picketd/ctl_disk.h"
 #include "cmd/picketd/ctl_facts.h"
 #include "cmd/picketd/ctl_priv.h"
 #include "cmd/picketd/upkeep.h"
@@ -230,6 +231,7 @@ void ctl_ref_one(struct pass *p, const struct ctl_obj *o)
     }
     next = json_deep_copy(o->json);
     ref_condition(p, o, pass_missing_refs(p, o), next);
+    ctl_disk_status(p, o, next);
     pass_update(p, o, next);
 }
 
