@@ -152,6 +152,116 @@ static void damage_is_found(void **state)
     snap_meta_done(&m);
 }
 
+static struct md_inode *inode_of(const char *name)
+{
+    const struct md_name *n = md_find(&disk, name);
+
+    CHECK(n != NULL);
+    return n->inode;
+}
+
+/* Only the head and the end are read for that: the head has to stand for itself. */
+static void a_damaged_head_is_found_at_once(void **state)
+{
+    struct snap_meta m, got;
+    struct err err;
+
+    (void)state;
+    use_len = 1000;
+    assert_int_equal(write_one(&m, &err), 0);
+    for (size_t at = 16; at < 40; at++) { /* index, term and the place of the configuration */
+        inode_of(m.name)->data[at] ^= 0x01;
+        assert_int_equal(snapfile_meta(&disk.disk, m.name, &got, &err), ERR_CORRUPT);
+        inode_of(m.name)->data[at] ^= 0x01;
+    }
+    snap_meta_done(&m);
+}
+
+/* Every block is right and so is the end, but it is another file's. */
+static void the_end_of_another_file(void **state)
+{
+    struct snap_meta m;
+    struct err err;
+    uint8_t foot[56];
+    struct md_inode *i;
+
+    (void)state;
+    use_len = 1000;
+    assert_int_equal(write_one(&m, &err), 0);
+    i = inode_of(m.name);
+    memcpy(foot, i->data + i->size - sizeof(foot), sizeof(foot));
+    snap_meta_done(&m);
+    content[10] ^= 0xff;
+    assert_int_equal(write_one(&m, &err), 0);
+    assert_int_equal(snapfile_verify(&disk.disk, m.name, &err), 0);
+    i = inode_of(m.name);
+    assert_memory_not_equal(foot, i->data + i->size - sizeof(foot), sizeof(foot));
+    memcpy(i->data + i->size - sizeof(foot), foot, sizeof(foot));
+    assert_int_equal(snapfile_verify(&disk.disk, m.name, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "do not belong together"));
+    snap_meta_done(&m);
+}
+
+static bool used;
+
+static int use_some(struct snap_reader *u, struct rep_source *source, struct err *err)
+{
+    int rc = source->read(source, back, 100, err);
+
+    (void)u;
+    used = rc == 0;
+    return rc;
+}
+
+/* What is damaged never reaches the state machine, not even for a while. */
+static void damaged_content_is_not_given_away(void **state)
+{
+    struct snap_reader reader = { .use = use_some };
+    struct snap_meta m;
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < 1000; i++) {
+        content[i] = (uint8_t)prng_u64(&prng); /* stored as it is */
+    }
+    use_len = 1000;
+    assert_int_equal(write_one(&m, &err), 0);
+    inode_of(m.name)->data[m.size - 500] ^= 0x10;
+    assert_int_equal(snapfile_read(&disk.disk, m.name, &reader, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "checksum"));
+    assert_false(used);
+    snap_meta_done(&m);
+}
+
+/* A peer's file may say anything, with checksums that are right. */
+static void a_block_larger_than_blocks_are(void **state)
+{
+    struct snap_reader reader = { .use = use_some };
+    uint8_t head[16] = { 0 };
+    struct rep_file *f;
+    struct snap_meta m;
+    struct err err;
+    uint32_t len = SNAP_BLOCK + 8, crc;
+    uint64_t at;
+
+    (void)state;
+    use_len = 0;
+    assert_int_equal(write_one(&m, &err), 0);
+    at = m.size - 56 - 16; /* the empty block before the end */
+    memcpy(head, &len, 4);
+    memcpy(head + 4, &len, 4);
+    crc = crc32c(crc32c(crc32c(0, head, 8), head + 12, 4), content, len);
+    memcpy(head + 8, &crc, 4);
+    assert_int_equal(disk.disk.open(&disk.disk, m.name, REP_OPEN_WRITE, &f, &err), 0);
+    assert_int_equal(disk.disk.write(&disk.disk, f, at, head, 16, true, &err), 0);
+    assert_int_equal(disk.disk.write(&disk.disk, f, at + 16, content, len, true, &err), 0);
+    disk.disk.close(&disk.disk, f);
+    assert_int_equal(snapfile_read(&disk.disk, m.name, &reader, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "damaged block"));
+    assert_false(used);
+    snap_meta_done(&m);
+}
+
 static void a_full_disk_leaves_the_old_one(void **state)
 {
     struct snap_meta m, got;
@@ -190,9 +300,15 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(round_trip),      TEST(the_reader_must_agree_on_the_length),
-        TEST(damage_is_found), TEST(a_full_disk_leaves_the_old_one),
+        TEST(round_trip),
+        TEST(the_reader_must_agree_on_the_length),
+        TEST(damage_is_found),
+        TEST(a_full_disk_leaves_the_old_one),
         TEST(names),
+        TEST(a_damaged_head_is_found_at_once),
+        TEST(the_end_of_another_file),
+        TEST(damaged_content_is_not_given_away),
+        TEST(a_block_larger_than_blocks_are),
     };
 
     return cmocka_run_group_tests_name("raft_snapfile", tests, NULL, NULL);

@@ -502,6 +502,127 @@ static void random_crashes(void **state)
     }
 }
 
+/* --- files that are whole, record by record, and make no log ---------------------------------- */
+
+struct made {
+    struct buf b;
+    struct wal_head h;
+    uint64_t batch;
+};
+
+static void made_begin(struct made *m, uint64_t log_id, uint64_t seq, uint64_t first,
+                       uint64_t batch)
+{
+    static const uint8_t zero[WAL_BLOCK];
+
+    *m = (struct made){ .batch = batch };
+    m->h = (struct wal_head){ .log_id = log_id, .seq = seq, .first_index = first, .term = 3 };
+    m->h.batch_seq = batch;
+    buf_add(&m->b, zero, sizeof(zero));
+}
+
+static void made_record(struct made *m, enum wal_type type, uint64_t index, uint64_t term)
+{
+    struct wal_rec rec = { .type = type, .kind = RAFT_COMMAND, .index = index, .term = term };
+    size_t at = m->b.len;
+
+    rec.data = (const uint8_t *)"a command";
+    rec.len = type == WAL_ENTRY ? 8 : 0;
+    wal_batch_begin(&m->b);
+    wal_batch_add(&m->b, m->h.log_id, m->batch, &rec);
+    wal_batch_end(&m->b, at, m->h.log_id, m->batch++, 1);
+}
+
+static void made_end(struct made *m, size_t zeroes)
+{
+    struct rep_file *f;
+    struct err err;
+    char name[64];
+
+    memset(buf_reserve(&m->b, zeroes), 0, zeroes);
+    buf_commit(&m->b, zeroes);
+    m->h.size = m->b.len;
+    wal_head_encode(&m->h, m->b.data);
+    wal_seg_name(m->h.seq, name);
+    assert_int_equal(disk.disk.open(&disk.disk, name, REP_OPEN_NEW, &f, &err), 0);
+    assert_int_equal(disk.disk.write(&disk.disk, f, 0, m->b.data, m->b.len, true, &err), 0);
+    disk.disk.close(&disk.disk, f);
+    buf_done(&m->b);
+}
+
+static int begin_made(void **state)
+{
+    (void)state;
+    prng_init(&prng, 42);
+    memdisk_init(&disk, &prng);
+    return 0;
+}
+
+static int made_replay(struct err *err)
+{
+    wal_log_done(&wlog);
+    wal_scan_done(&scan);
+    return wal_replay(&disk.disk, "DIR", &wlog, &scan, err);
+}
+
+#define REFUSED(text)                                                                              \
+    do {                                                                                           \
+        struct err err_;                                                                           \
+        assert_int_equal(made_replay(&err_), ERR_CORRUPT);                                         \
+        if (strstr(err_.msg, text) == NULL) {                                                      \
+            fail_msg("%s", err_.msg);                                                              \
+        }                                                                                          \
+    } while (0)
+
+static void entries_follow_each_other(void **state)
+{
+    struct made m;
+    struct err err;
+
+    (void)state;
+    made_begin(&m, 9, 1, 1, 1);
+    made_record(&m, WAL_ENTRY, 1, 3);
+    made_record(&m, WAL_ENTRY, 2, 3);
+    made_end(&m, WAL_BLOCK);
+    assert_int_equal(made_replay(&err), 0); /* so these are taken when they are right */
+    assert_int_equal(wlog.n, 2);
+    made_begin(&m, 9, 1, 1, 1);
+    made_record(&m, WAL_ENTRY, 1, 3);
+    made_record(&m, WAL_ENTRY, 3, 3);
+    made_end(&m, WAL_BLOCK);
+    REFUSED("does not follow");
+    made_begin(&m, 9, 1, 1, 1);
+    made_record(&m, WAL_META, 1, 7);
+    made_record(&m, WAL_META, 1, 6);
+    made_end(&m, WAL_BLOCK);
+    REFUSED("term goes backwards");
+}
+
+static void files_belong_together(void **state)
+{
+    struct made m;
+    struct err err;
+
+    (void)state;
+    for (unsigned what = 0; what < 4; what++) {
+        made_begin(&m, 9, 1, 1, 1);
+        made_record(&m, WAL_ENTRY, 1, 3);
+        if (what != 2) {
+            made_record(&m, WAL_ENTRY, 2, 3);
+        }
+        made_end(&m, what == 2 ? 2 * WAL_BLOCK : WAL_BLOCK); /* 2: the second one is wiped out */
+        made_begin(&m, what == 1 ? 10 : 9, 2, what == 3 ? 4 : 3, 3);
+        made_record(&m, WAL_ENTRY, 3, 3);
+        made_end(&m, WAL_BLOCK);
+        if (what == 0) {
+            assert_int_equal(made_replay(&err), 0);
+            assert_int_equal(wlog.n, 3);
+        } else {
+            REFUSED(what == 1 ? "another log" : "the next file goes on behind them");
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +635,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_disk_waits, begin, end),
         cmocka_unit_test_setup_teardown(write_error_is_the_end, begin, end),
         cmocka_unit_test_setup_teardown(random_crashes, begin, end),
+        cmocka_unit_test_setup_teardown(entries_follow_each_other, begin_made, end),
+        cmocka_unit_test_setup_teardown(files_belong_together, begin_made, end),
     };
 
     return cmocka_run_group_tests_name("wal_replay", tests, NULL, NULL);
