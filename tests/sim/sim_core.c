@@ -9,6 +9,8 @@
 #include "raft/rep_env.h"
 #include "tests/sim/sim_priv.h"
 
+#define SAME_MAX 200000U /* events at one moment */
+
 struct sim *sim_world;
 
 static jmp_buf core_jump;
@@ -176,13 +178,26 @@ static void run_event(struct sim *s, const struct ev *e)
     (void)s;
 }
 
+/* A process that wakes itself without end would keep time from going on. */
+static void stands_still(struct sim *s, struct proc *p)
+{
+    s->same = 0;
+    sim_violate(s, "%s: a process goes round and round without any time passing", p->m->name);
+    proc_end(p, false, "it went round and round");
+}
+
 static void one_event(struct sim *s)
 {
     struct ev e = ev_pop(s);
 
     CHECK(e.at >= s->now);
+    s->same = e.at == s->now ? s->same + 1 : 0;
     s->now = e.at;
     s->stats.events++;
+    if (s->same > SAME_MAX && e.p != NULL && e.p->alive && e.p->life == e.life) {
+        stands_still(s, e.p);
+        return;
+    }
     run_event(s, &e);
 }
 

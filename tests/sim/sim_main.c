@@ -137,8 +137,8 @@ static void print_report(const struct args *a, const struct report *r)
                  s->failovers, r->hash, r->violations == 0 ? "" : "  VIOLATION");
     if (r->violations != 0) {
         (void)printf("  %s\n  story: %s/seed-%" PRIu64 ".log; again: %s --seed0 %" PRIu64
-                     " --minutes %u --story\n",
-                     r->violation, a->dir, r->seed, a->self, r->seed, a->minutes);
+                     " --minutes %u --hours %u --story\n",
+                     r->violation, a->dir, r->seed, a->self, r->seed, a->minutes, a->hours);
     }
     (void)fflush(stdout);
 }

@@ -141,6 +141,7 @@ struct sim {
     struct sim_opts opts;
     uint64_t now; /* µs */
     uint64_t order;
+    uint64_t same; /* events at this very moment so far */
     struct ev *heap;
     size_t n, cap;
     struct proc *cur;
