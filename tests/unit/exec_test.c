@@ -320,6 +320,64 @@ static void lease_is_asked_before_each_step(void **state)
     world_done(&w);
 }
 
+/* Until node1 waits for the answer to an Acquire of this lock. */
+static void until_acquiring(struct world *w, const char *lock)
+{
+    for (int i = 0; i < 1000; i++) {
+        for (size_t k = 0; k < w->n_calls; k++) {
+            if (w->calls[k]->kind == CALL_ACQUIRE && str_eq(w->calls[k]->locks[0], lock)) {
+                w->calls[k]->at_ms = w->now + 20;
+                return;
+            }
+        }
+        step(w);
+    }
+    fail_msg("nobody acquires %s", lock);
+}
+
+/* The lease gets short while the answer to the Acquire is on its way: nothing begins under it, and
+ * nobody has told the planner yet. */
+static void lease_ends_between_acquire_and_use(void **state)
+{
+    struct world w;
+    struct host *h = &w.hosts[0];
+
+    (void)state;
+    world_init(&w, 15);
+    put_volume(&w, "v1");
+    sim_san_add(w.san, "vg", "v1");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    until_acquiring(&w, "virtualmachines/vm1");
+    h->lease_until_ms = w.now + L / 8;
+    run_for(&w, 25);
+    assert_int_equal(w.n_calls, 0); /* answered */
+    assert_false(vmx_busy(h->x));   /* and nothing was begun */
+    assert_int_equal(sim_drv_active(h->drv, "vg", "v1"), 0);
+    renew(h);
+    until(&w, 5000, 0, "vm1");
+    world_done(&w);
+}
+
+/* A volume is made in the group of others: only under a lease that outlives the effect. */
+static void a_short_lease_makes_no_volume(void **state)
+{
+    struct world w;
+    struct host *h = &w.hosts[0];
+
+    (void)state;
+    world_init(&w, 16);
+    put_volume(&w, "v1");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    until_acquiring(&w, "volumegroups/vg");
+    h->lease_until_ms = w.now + L / 3 - 60; /* good for a start, too short for this */
+    run_for(&w, 60);
+    assert_false(sim_san_has(w.san, "vg", "v1"));
+    renew(h);
+    until(&w, 5000, 0, "vm1");
+    assert_true(sim_san_has(w.san, "vg", "v1"));
+    world_done(&w);
+}
+
 /* S6: the reply of a release is lost, and the vm is wanted again at once. */
 static void lost_release_then_wanted_again(void **state)
 {
@@ -432,6 +490,8 @@ int main(void)
         cmocka_unit_test(lease_runs_out),
         cmocka_unit_test(hanging_start_when_lease_ends),
         cmocka_unit_test(lease_is_asked_before_each_step),
+        cmocka_unit_test(lease_ends_between_acquire_and_use),
+        cmocka_unit_test(a_short_lease_makes_no_volume),
         cmocka_unit_test(lost_release_then_wanted_again),
         cmocka_unit_test(hung_job_blocks_nobody_else),
         cmocka_unit_test(one_volume_for_two),

@@ -197,6 +197,29 @@ static void lost_and_reprieved(void **state)
     assert_true(look(b).lease_until_ms > until);
 }
 
+/* The answer to a renewal that was sent before the loss is worth what is left of it, and brings
+ * nobody back to Live. */
+static void a_late_answer_takes_no_loss_back(void **state)
+{
+    struct bench *b = *state;
+    uint64_t acks;
+
+    begin(b, false);
+    live(b);
+    b->f[0].lease_mode = FAKE_HANG;
+    WAIT_FOR(&b->loop, b->f[0].n_held > 0);
+    b->f[1].lease_mode = FAKE_LOST;
+    WAIT_FOR(&b->loop, look(b).state == RENEW_LOST);
+    b->f[1].lease_mode = FAKE_HANG; /* nobody says it again */
+    spin_for(&b->loop, 2 * HEARTBEAT);
+    acks = look(b).acks;
+    b->f[0].lease_mode = FAKE_OK;
+    fake_answer_held(&b->f[0]);
+    b->f[0].lease_mode = FAKE_HANG;
+    WAIT_FOR(&b->loop, look(b).acks > acks);
+    assert_int_equal(look(b).state, RENEW_LOST);
+}
+
 static void stale_stops_until_there_is_a_target(void **state)
 {
     struct bench *b = *state;
@@ -303,6 +326,7 @@ int main(void)
         TEST(another_endpoint_when_one_is_silent),
         TEST(another_endpoint_when_one_does_not_lead),
         TEST(lost_and_reprieved),
+        TEST(a_late_answer_takes_no_loss_back),
         TEST(stale_stops_until_there_is_a_target),
         TEST(answers_to_who_we_were_do_not_count),
         TEST(the_watchdog_gets_every_deadline),
