@@ -26,7 +26,7 @@ struct agent_opts {
     const char *watchdog;                    /* socket of picket-watchdog, NULL: none */
     const char *boot_id;
     const char *hardware_id;
-    const char *heartbeat_dir; /* where the storage heartbeat is a file (dev), NULL: in /dev */
+    const char *heartbeat_dir;    /* where the storage heartbeat is a file (dev), NULL: in /dev */
     uint32_t watchdog_timeout_ms; /* W wanted; 0: from the cluster's timing */
     bool dev;                     /* timing defaults of `picket dev` */
     /* The host must be reset: this boot can never be part of the cluster again (safety.md 1). */

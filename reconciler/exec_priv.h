@@ -124,7 +124,8 @@ void vmx_look_start(struct vmx *x);
 void vmx_look_run(struct vmx *x, uint64_t now_ms);
 
 /* exec_sweep.c */
-/* exec_stray.c: begin to take away a volume that is active without its lock; false: there is none */
+/* exec_stray.c: begin to take away a volume that is active without its lock; false: there is none
+ */
 bool vmx_stray_run(struct vmx *x);
 /* exec_sweep.c: some virtual machine here uses the volume */
 bool vmx_accounted(const struct vmx *x, const char *volume);

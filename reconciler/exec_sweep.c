@@ -131,7 +131,8 @@ static bool sweep_one(struct vmx *x, const char *lock, const struct vmx_lock *l)
     bool group = str_starts(lock, "volumegroups/");
     const char *name = strchr(lock, '/') + 1;
 
-    if ((!volume && !group) || (volume && vmx_accounted(x, name)) || (group && busy_group(x, name))) {
+    if ((!volume && !group) || (volume && vmx_accounted(x, name)) ||
+        (group && busy_group(x, name))) {
         return false;
     }
     if (l->state != VM_LOCK_MINE && l->state != VM_LOCK_UNKNOWN) {

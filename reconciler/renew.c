@@ -100,9 +100,9 @@ static json_t *slots_json(const struct renew *r)
 
     for (size_t i = 0; i < n; i++) {
         if (seen[i].epoch == r->view.epoch) {
-            (void)json_object_set_new(j, seen[i].host,
-                                      json_pack("[I, I]", (json_int_t)seen[i].incarnation,
-                                                (json_int_t)seen[i].age_ms));
+            (void)json_object_set_new(
+                j, seen[i].host,
+                json_pack("[I, I]", (json_int_t)seen[i].incarnation, (json_int_t)seen[i].age_ms));
         }
     }
     return j;

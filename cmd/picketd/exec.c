@@ -236,7 +236,7 @@ static void on_wake(uv_async_t *h)
         }
     }
     controller_wake(x->node->ctl); /* a result, a veto: the decision goes on at once */
-    if (rc != 0) { /* fell out of the history: look at everything again */
+    if (rc != 0) {                 /* fell out of the history: look at everything again */
         uint64_t next = store_rev(x->node->store) + 1;
 
         store_watch_free(x->watch);
