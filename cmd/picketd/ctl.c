@@ -248,10 +248,16 @@ static void schedule(struct controller *c)
 
 static void maybe_run(struct controller *c)
 {
+    uint64_t now = clock_now_ms();
+
     if (c->term == 0 || c->inflight > 0 || !node_leads(c->node)) {
         return;
     }
-    if (!c->dirty && clock_now_ms() < c->recheck_ms) {
+    if (now < c->refused_ms) {
+        CHECK(uv_timer_start(&c->timer, on_timer, c->refused_ms - now, 0) == 0);
+        return;
+    }
+    if (!c->dirty && now < c->recheck_ms) {
         schedule(c);
         return;
     }

@@ -2,11 +2,13 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/ctl_priv.h"
 
+#define REFUSED_MS 50U /* a full disk answers at once, and would be asked without end */
 #define BATCH_MIN 8U
 
 bool pass_full(const struct pass *p)
@@ -107,6 +109,7 @@ static void answered(void *data, const struct err *err, const struct cmd_answer 
     c->inflight--;
     c->dirty = true;
     if (err != NULL && err->code != ERR_CONFLICT) {
+        c->refused_ms = clock_now_ms() + REFUSED_MS;
         lg_debug("ctl", "msg=\"%s\"", err->msg);
     }
     (void)uv_async_send(&c->wake);

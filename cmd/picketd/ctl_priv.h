@@ -55,6 +55,7 @@ struct controller {
     bool dirty;          /* run a pass */
     bool what_if;        /* no controller at all: see pass_what_if */
     struct map overlay;  /* what-if: "plural/name" -> struct ctl_obj; json NULL: deleted */
+    uint64_t refused_ms; /* no pass before: the log took nothing a moment ago */
     uint64_t recheck_ms; /* the next pass at the latest */
     uint64_t resync_ms;  /* everything is looked at again */
 
