@@ -21,7 +21,8 @@ unsigned pick_node(void)
         unsigned i = (unsigned)rnd(SIM_NODES);
 
         if (node_used(i) && !nodes[i].gone && rep_of(i) != NULL &&
-            !(opt.witness && i + 1 == opt.voters)) {
+            !(opt.witness && i + 1 == opt.voters) &&
+            (!nemesis_healing() || rep_leader(rep_of(i)) != 0)) { /* not one that was removed */
             return i;
         }
     }
@@ -47,9 +48,8 @@ static void client_done(struct sim_op *op)
 
     c->op = NULL;
     c->next_at = now() + rnd(opt.op_every + 1);
-    if (op->state == ST_OK) {
-        c->done_ok++;
-    } else if (op->state != ST_REFUSED) {
+    c->answered += op->state == ST_OK || op->state == ST_REFUSED;
+    if (op->state != ST_OK && op->state != ST_REFUSED) {
         c->node = SIM_NODES; /* look for another one */
         if (op->session != 0 && op->maybe) {
             c->stuck = op;

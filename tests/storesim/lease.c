@@ -226,11 +226,11 @@ static void grant_done(struct sim_op *op)
 
     c->op = NULL;
     c->next_at = now() + rnd(opt.op_every + 1);
+    c->answered += op->state == ST_OK || op->state == ST_REFUSED;
     if (op->state == ST_OK) {
         answer_of(op, &a, &ans);
         REQUIRE(ans.n_values == 1);
         c->lease = ans.values[0];
-        c->done_ok++;
         arena_done(&a);
     } else {
         c->node = SIM_NODES;
@@ -259,7 +259,7 @@ static void keep_done(struct sim_op *op)
 
     c->op = NULL;
     c->next_at = now() + rnd(c->ttl_s * 400);
-    c->done_ok += op->state == ST_OK;
+    c->answered += op->state == ST_OK;
     if (op->state != ST_OK) {
         c->node = SIM_NODES;
     }
@@ -306,6 +306,6 @@ void client_lease(struct sim_client *c)
     } else if (what == 17) {
         c->lease = 0; /* forgotten: time ends it */
     } else {
-        c->next_at = now() + rnd(c->ttl_s * 1500); /* late with the next one */
+        c->next_at = now() + rnd(c->ttl_s * 1200); /* late with the next one */
     }
 }

@@ -474,3 +474,8 @@ void nemesis_heal(void)
         node_disk_room(i, 0);
     }
 }
+
+bool nemesis_healing(void)
+{
+    return healing;
+}

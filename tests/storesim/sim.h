@@ -227,7 +227,7 @@ struct sim_client {
     uint64_t session, next_seq;
     unsigned generation; /* of its session */
     uint64_t lease, ttl_s;
-    uint64_t done_ok;
+    uint64_t answered;    /* commands and reads, refusals too */
     struct sim_op *stuck; /* must be repeated until it is answered */
 };
 extern struct sim_client clients[SIM_CLIENTS];
@@ -264,6 +264,7 @@ void nemesis_fault(void);
 void nemesis_restart(bool all);
 void nemesis_members(bool heal);
 void nemesis_heal(void);
+bool nemesis_healing(void);
 bool nemesis_settled(void); /* no damaged node is a member any more */
 
 #endif
