@@ -143,7 +143,8 @@ static bool may_start(struct vmp *c)
         vmp_block(c, not_before,
                   arena_printf(c->a, "%s; it is started again %.1fs after that",
                                vmp_why_text(c, c->next->why),
-                               (double)(not_before - c->next->since_ms) / 1000.0));
+                               (double)(not_before - c->next->restart_ms[c->next->n_restarts - 1]) /
+                                   1000.0));
         return false;
     }
     if (!vm_lease_good(c->env)) {
