@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -257,6 +258,12 @@ static int open_state(struct dog *d, const char *path, struct err *err)
     d->state_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->state_fd < 0) {
         return err_native(err, ERR_SYS, "errno", errno, "--state %s", path);
+    }
+    /* A second one would take over the socket, could not open the device, and the host were reset.
+     */
+    if (flock(d->state_fd, LOCK_EX | LOCK_NB) != 0) {
+        return err_native(err, ERR_SYS, "errno", errno,
+                          "--state %s: another picket-watchdog runs with it; leave it alone", path);
     }
     n = pread(d->state_fd, data, sizeof(data), 0);
     if (n > 0 && wdog_core_load(&d->core, data, (size_t)n, d->boot_id, clock_now_ms())) {

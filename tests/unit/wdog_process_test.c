@@ -378,6 +378,37 @@ static void garbage_is_answered(void **state)
     wdog_client_close(&c);
 }
 
+/* A second one, started by mistake, goes away again; the first one keeps socket and device. */
+static void a_second_one_is_refused(void **state)
+{
+    struct rig *r = *state;
+    struct wdog_client c, later = { .fd = -1 };
+    struct err err;
+    int status;
+    pid_t pid;
+
+    start_dog(r, &c);
+    arm(r, &c, clock_now_ms() + 50000);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+
+        (void)dup2(null, STDERR_FILENO);
+        (void)execl(r->bin, r->bin, "--socket", r->sock, "--state", r->state, "--device", "none",
+                    "--boot-id-file", r->boot, (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_int_equal(wdog_client_open(&later, r->sock, &err), 0);
+    send_request(&later, WDOG_STATUS, 0, 0);
+    assert_int_equal(get_reply(&later).status.armed, 1);
+    wdog_client_close(&later);
+    wdog_client_close(&c);
+}
+
 /* "VmData:" of the process, in KiB: grows with any allocation that needs memory. */
 static long vm_data(pid_t pid)
 {
@@ -457,6 +488,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(disarm_needs_a_revision, setup, teardown),
         cmocka_unit_test_setup_teardown(supervisor_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(garbage_is_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_one_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(allocates_nothing_after_start, setup, teardown),
         cmocka_unit_test_setup_teardown(refers_to_no_allocator, setup, teardown),
     };
