@@ -5,6 +5,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <signal.h>
@@ -439,6 +440,25 @@ static void on_synced(void *ctx)
     }
 }
 
+/* Two agents of one host would act against each other.  A record lock goes with the process, and is
+ * not inherited by what libxl forks. */
+static int lock_data(const char *dir, struct err *err)
+{
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    char *path = mem_printf("%s/lock", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* never closed */
+    int rc = 0;
+
+    if (fd < 0) {
+        rc = err_native(err, ERR_SYS, "errno", errno, "open %s", path);
+    } else if (fcntl(fd, F_SETLK, &whole) != 0) {
+        rc = err_native(err, ERR_SYS, "errno", errno,
+                        "%s: another picket-agent works with this folder; leave it alone", path);
+    }
+    free(path);
+    return rc;
+}
+
 static int start(struct program *p, struct err *err)
 {
     struct agent_opts o = { .name = p->values[OPT_NAME],
@@ -470,6 +490,9 @@ static int start(struct program *p, struct err *err)
     o.watchdog_timeout_ms = (uint32_t)w;
     if (mkdir(o.data, 0700) != 0 && errno != EEXIST) {
         return err_native(err, ERR_SYS, "errno", errno, "create folder %s", o.data);
+    }
+    if (lock_data(o.data, err) != 0) {
+        return err->code;
     }
     if (o.tls_cert != NULL && pki_renew_recover(o.tls_cert, o.tls_key, err) != 0) {
         lg_warn("agent", "msg=\"%s\"", err->msg);

@@ -44,6 +44,18 @@ def pid_of_supervisor(c):
     return status(c)["pid"]
 
 
+def second_agent(c):
+    """Another agent of the same host goes away again; the first one works on."""
+    for pid, text in left(c.dir):
+        with open("/proc/%d/cmdline" % pid, "rb") as f:
+            argv = [w.decode() for w in f.read().split(b"\0")[:-1]]
+        if os.path.basename(argv[0]) == "picket-agent":
+            break
+    p = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30, check=False)
+    dev.check(p.returncode == 1 and "another picket-agent" in p.stdout, "exit %d: %s" % (p.returncode, p.stdout))
+    dev.check((pid, text) in left(c.dir), "the first agent ended")
+
+
 def twice(c):
     before = pid_of_supervisor(c)
     c.up()
@@ -147,6 +159,7 @@ def test():
     with dev.Cluster(3) as c:
         c.wait("a quorum", lambda: c.run("get", "clusters", check_rc=False).returncode == 0, 30)
         twice(c)
+        second_agent(c)
         two_at_once(c)
         under_load(c)
         killed(c)
