@@ -102,8 +102,9 @@ def make_copy():
 
 def make(targets, log):
     cc = "ccache gcc" if shutil.which("ccache") else "gcc"
-    cmd = ["make", "-s", "-j2", "CC=" + cc] + targets
-    return subprocess.run(cmd, cwd=TREE, stdout=log, stderr=log, timeout=1800).returncode
+    cmd = ["make", "-s", "-j2", "CC=" + cc, "O=build"] + targets
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "SAN", "M")}
+    return subprocess.run(cmd, cwd=TREE, env=env, stdout=log, stderr=log, timeout=1800).returncode
 
 
 def target(test):
