@@ -105,7 +105,7 @@ static void judge_panic(const struct hc_host *h, struct hc_report *r)
 {
     const struct hc_file *f = hc_file(h, "/proc/sys/kernel/panic");
 
-    if (f->state == HC_PRESENT && atoi(f->text) == 0) {
+    if (f->state == HC_PRESENT && strtol(f->text, NULL, 10) == 0) {
         hc_add(r, HC_WARN, "panic", "after a panic the kernel stands still for ever",
                "echo \"kernel.panic = 10\" >/etc/sysctl.d/picket.conf, sysctl --system");
     }

@@ -160,7 +160,8 @@ static void judge_iscsi(const struct hc_host *h, struct arena *a, struct hc_repo
         hc_add(r, HC_WARN, "iscsi login", "targets are logged in at boot, before Picket asks",
                "node.startup = manual in /etc/iscsi/iscsid.conf");
     }
-    if (replacement != NULL && (atoi(replacement) < 0 || atoi(replacement) > 20)) {
+    if (replacement != NULL &&
+        (strtol(replacement, NULL, 10) < 0 || strtol(replacement, NULL, 10) > 20)) {
         hc_add(r, HC_WARN, "iscsi timeout",
                arena_printf(a, "a dead path holds I/O for %s s before the other one is tried",
                             replacement),

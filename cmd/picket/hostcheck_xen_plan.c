@@ -158,7 +158,7 @@ static void judge_others(const struct hc_host *h, struct arena *a, struct hc_rep
 
 static void judge_bridge_filter(const struct hc_host *h, struct hc_report *r)
 {
-    if (atoi(hc_text(h, "/proc/sys/net/bridge/bridge-nf-call-iptables")) == 1) {
+    if (strtol(hc_text(h, "/proc/sys/net/bridge/bridge-nf-call-iptables"), NULL, 10) == 1) {
         hc_add(r, HC_WARN, "bridges", "traffic of guests passes the firewall of the host",
                "net.bridge.bridge-nf-call-iptables = 0 in /etc/sysctl.d, unless it is meant so");
     }

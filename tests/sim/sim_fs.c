@@ -340,7 +340,7 @@ int __wrap_scandir(const char *dir, struct dirent ***ret, int (*filter)(const st
             strlen(name + len + 1) >= sizeof(d.d_name) || strchr(name + len + 1, '/') != NULL) {
             continue;
         }
-        (void)strcpy(d.d_name, name + len + 1);
+        (void)str_copy(d.d_name, sizeof(d.d_name), name + len + 1);
         if (filter == NULL || filter(&d) != 0) {
             (*ret)[n++] = mem_dup(&d, sizeof(d));
         }

@@ -16,6 +16,7 @@
 #include "api/valid.h"
 #include "base/clock.h"
 #include "base/obj.h"
+#include "base/str.h"
 #include "storage/st_host.h"
 
 #define WWID "36000000000000000000000000ab00001"
@@ -107,7 +108,7 @@ static int setup(void **state)
     char *bin, *etc;
 
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)strcpy(w->dir, "/tmp/picket-st-XXXXXX");
+    (void)str_copy(w->dir, sizeof(w->dir), "/tmp/picket-st-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     bin = mem_printf("%s/bin", w->dir);
     etc = mem_printf("%s/etc", w->dir);

@@ -82,7 +82,7 @@ static void golden(const char *name, const char *password)
     assert_int_equal(map(&r), 0);
     text = libxl_domain_config_to_json(NULL, &r.conf);
     assert_non_null(text);
-    strcpy(strrchr(path, '.'), ".conf");
+    memcpy(strrchr(path, '.'), ".conf", sizeof(".conf"));
     golden_check(path, text);
     free(text);
     free(path);

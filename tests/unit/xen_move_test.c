@@ -179,7 +179,7 @@ static struct xen_mover *mover(struct rig *r, const char *name, uint64_t patienc
 
 static void rig_tls(struct rig *r)
 {
-    (void)strcpy(r->dir, "/tmp/picket-move-XXXXXX");
+    (void)str_copy(r->dir, sizeof(r->dir), "/tmp/picket-move-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     assert_int_equal(pki_make_ca(r->dir, "c1", &r->err), 0);
     identity(r, "picket:agents", "node1");
@@ -487,7 +487,7 @@ static void test_address(void **state)
     struct rig r = { 0 };
 
     (void)state;
-    (void)strcpy(r.address, "not an address");
+    (void)str_copy(r.address, sizeof(r.address), "not an address");
     r.a = mover(&r, NULL, 0);
     r.b = mover(&r, NULL, 0);
     begin_in(&r, "m1", "node1");
