@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "tests/sim/sim_priv.h"
 
 #define FD_BASE 100000
