@@ -204,7 +204,8 @@ def watches(c, other):
     m = c.answer(w2)
     same((len(m[3]), m[3][0][0], m[3][0][2][1]), (1, True, b"two"), "deletions only, with what was there")
     c.s.settimeout(20)
-    same(c.answer(w), [MARK, first + 2], "a progress mark")
+    mark = c.answer(w)  # of the revision that the member has reached: its own records may be newer
+    same((len(mark), mark[0], mark[1] >= first + 2), (2, MARK, True), "a progress mark")
     same(c.call(CANCEL, w)[0], NUMBERS, "cancel")
     same(c.answer(w)[0], END, "the watch's end")
     error(c.call(CANCEL, w), "NOT_FOUND")
