@@ -456,11 +456,11 @@ static void run(void *arg)
     OBJ_FROM(w, arg, XEN_WORK_MAGIC);
     while (w->stop_ms == 0 || (busy(w) && clock_now_ms() < w->stop_ms)) {
         reopen(w);
-        take_inbox(w);
-        run_ready(w);
-        if (w->rescan && w->ctx != NULL) {
+        if (w->rescan && w->ctx != NULL) { /* before jobs: they rely on what was seen */
             xen_rescan(w);
         }
+        take_inbox(w);
+        run_ready(w);
         poll_once(w);
         run_ready(w);
     }

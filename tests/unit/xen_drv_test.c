@@ -683,6 +683,18 @@ static void test_restart(void **state)
     assert_int_equal(b->d[0].token, 42);
 }
 
+/* The first job of a new driver finds what runs, though nobody listed it before. */
+static void test_first_job(void **state)
+{
+    struct bench *b = *state;
+
+    (void)start(b);
+    close_drv(b);
+    open_drv(b);
+    assert_int_equal(op(b, DRV_PAUSE), 0);
+    UNTIL(b, b->dom.state == DOM_PAUSED);
+}
+
 static void test_duplicate(void **state)
 {
     struct bench *b = *state;
@@ -1103,6 +1115,7 @@ int main(void)
         T(test_list_fails),
         T(test_adoption),
         T(test_restart),
+        T(test_first_job),
         T(test_duplicate),
         T(test_dying),
         T(test_reused_number),
