@@ -101,7 +101,7 @@ def check_foreign(h, wait):
     status, why = https(h, "node1", tls + "/admin.crt", tls + "/admin.key", h.path("node1", "etc", "tls", "ca.crt"),
                         "GET", "/cluster")
     dev.check(status == 0, "a foreign administrator got %d" % status)
-    dev.check("refused" in h.log("node1"), "node1 does not say that it refused somebody")
+    wait("node1 says that it refused somebody", lambda: "refused" in h.log("node1"))
     p = h.run("get", "hosts", "--server", "127.0.77.1:%d" % PORT, rc=None, admin="other9")
     dev.check(p.returncode != 0 and "certificate" in p.stderr, "no reason on the other side: %s" % p.stderr)
 
