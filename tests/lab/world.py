@@ -92,14 +92,24 @@ class Timeline:
 class World:
     """Use as a context manager: takes the lab down at the end; with LAB_KEEP=1 it stays after a failure."""
 
-    def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", **settings):
+    def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", book=False,
+                 **settings):
         self.rig = labrig.Rig(name or os.environ.get("LAB", "test"))
+        self.book = book
         self.hosts, self.fencing, self.guests, self.settings = hosts, fencing, guests, settings
         self.driver = driver
         self.witness = None
         self.time = Timeline(self)
 
     def __enter__(self):
+        try:
+            self.boot()
+        except BaseException:
+            self.rig.down(keep=True)
+            raise
+        return self
+
+    def boot(self):
         self.rig.down()
         self.rig.up(self.hosts, **self.settings)
         self.rig.enter()
@@ -109,7 +119,6 @@ class World:
         for n in self.rig.hosts():
             self.rig.wait_ready(n)
             self.time.mark("node%d booted" % n)
-        return self
 
     def __exit__(self, kind, value, trace):
         self.time.end()
@@ -190,16 +199,22 @@ watchdog-socket = /run/picket/watchdog.sock
     def ready(self):
         """From booted hosts to guests that run."""
         self.found()
-        bare = self.settings.get("storage", "mapped") != "mapped"
-        if not bare:
+        if self.settings.get("storage", "mapped") == "mapped":
             self.make_group()
-        self.apply(objects(self.hosts, self.fencing, self.guests, self.settings.get("luns", 1), bare))
+        self.apply(self.declared())
         self.time.watch()
         self.wait_hosts()
         self.wait_running(*self.names())
         for vm in self.names():
             self.wait_beat(vm, 0)
             self.time.mark("%s writes to its disk" % vm)
+
+    def declared(self):
+        if self.book:
+            with open(os.path.join(labrig.HERE, "book.yaml"), encoding="utf-8") as f:
+                return f.read()
+        return objects(self.hosts, self.fencing, self.guests, self.settings.get("luns", 1),
+                       self.settings.get("storage", "mapped") != "mapped")
 
     def names(self):
         return [name for name, _ in self.guests]

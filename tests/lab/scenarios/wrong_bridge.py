@@ -5,7 +5,8 @@ import world
 
 TITLE = "a wrong bridge change rolled back"
 # The bridge has to be Picket's own: of one that it found it takes nothing away.
-SETUP = {"hosts": 3, "luns": 2, "storage": "services", "network": "plain"}
+SETUP = {"hosts": 3, "luns": 2, "storage": "services", "network": "plain", "book": True,
+         "guests": (("vm1", "PV"), ("vm2", "PVH"))}
 
 BRIDGE = """apiVersion: picket/v1
 kind: Bridge
