@@ -71,3 +71,26 @@ json_t *json_loose(const json_t *v)
 {
     return (json_t *)(uintptr_t)v;
 }
+
+void json_blank(json_t *v)
+{
+    const char *key;
+    json_t *item;
+    size_t i;
+
+    if (json_is_string(v)) {
+        explicit_bzero((char *)(uintptr_t)json_string_value(v), json_string_length(v));
+    }
+    json_object_foreach (v, key, item) {
+        json_blank(item);
+    }
+    json_array_foreach (v, i, item) {
+        json_blank(item);
+    }
+}
+
+void json_wipe(json_t *v)
+{
+    json_blank(v);
+    json_decref(v);
+}

@@ -24,6 +24,11 @@ size_t path_add_index(char *dst, size_t size, size_t len, size_t i);
 /* jansson's iterators want a pointer that is not const though they change nothing. */
 json_t *json_loose(const json_t *v);
 
+/* Overwrite every string in it with zeroes, in place: it held secrets.  The second also gives back
+ * the reference.  NULL is fine. */
+void json_blank(json_t *v);
+void json_wipe(json_t *v);
+
 /* Text that may come from anywhere or was cut: bytes that are not UTF-8 become '?'.  Never NULL. */
 json_t *json_string_lossy(const char *s);
 

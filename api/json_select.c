@@ -240,3 +240,14 @@ bool labels_match(const json_t *want, const json_t *labels)
     }
     return true;
 }
+
+bool obj_on_host(const json_t *obj, const char *host, const json_t *labels)
+{
+    const json_t *hosts = jget(obj, "spec.hosts");
+    bool listed = hosts == NULL;
+
+    for (size_t i = 0; i < json_array_size(hosts); i++) {
+        listed = listed || str_eq(json_string_value(json_array_get(hosts, i)), host);
+    }
+    return listed && labels_match(jget(obj, "spec.hostSelector"), labels);
+}

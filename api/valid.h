@@ -98,6 +98,8 @@ int selector_match(const char *selector, const json_t *labels, bool *ret, struct
 /* Has an object with these labels all of `want` (a map, as hostSelector is)?  An absent or empty
  * map: yes. */
 bool labels_match(const json_t *want, const json_t *labels);
+/* Does an object with spec.hosts and spec.hostSelector (either, both or none) concern this host? */
+bool obj_on_host(const json_t *obj, const char *host, const json_t *labels);
 int field_selector_match(const char *selector, const json_t *obj, bool *ret,
                          struct err *err) ERR_USED;
 

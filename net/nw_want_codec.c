@@ -25,14 +25,7 @@ static const json_t *field(const struct ctx *c, const char *name)
 
 bool nw_want_applies(const json_t *object, const char *host, const json_t *labels)
 {
-    const json_t *hosts = jget(object, "spec.hosts");
-    const json_t *selector = jget(object, "spec.hostSelector");
-    bool listed = hosts == NULL;
-
-    for (size_t i = 0; i < json_array_size(hosts); i++) {
-        listed = listed || str_eq(json_string_value(json_array_get(hosts, i)), host);
-    }
-    return listed && labels_match(selector, labels);
+    return obj_on_host(object, host, labels);
 }
 
 static int bad(const struct ctx *c, const char *name, const char *what)

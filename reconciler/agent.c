@@ -291,6 +291,7 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     a->on_quorum = o->on_quorum;
     a->on_host = o->on_host;
     a->on_synced = o->on_synced;
+    a->on_status = o->on_status;
     a->ctx = o->ctx;
     a->drv = drv;
     a->started_ms = clock_now_ms();

@@ -37,6 +37,9 @@ struct agent_opts {
      * be NULL. */
     void (*on_host)(void *ctx, const json_t *host);
     void (*on_synced)(void *ctx);
+    /* Adds to the Host's status what only the parts of the host know; what is wrong with its
+     * storage as a whole ("": nothing), valid until the next call.  May be NULL. */
+    const char *(*on_status)(void *ctx, json_t *status);
     void *ctx;
 };
 

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "api/json_path.h"
 #include "api/kind.h"
 #include "api/valid.h"
 #include "base/clock.h"
@@ -7,6 +8,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "reconciler/agent_priv.h"
+#include "reconciler/host_parts.h"
 
 /* Objects of the host (LUNs, groups, bonds, bridges ...) put into effect through the driver.
  *
@@ -16,6 +18,7 @@
 
 #define APPLY_MAX 8
 #define APPLY_MS 60000U
+#define SECRETS_MS 10000U /* less than a retired client is kept */
 #define APPLY_MAGIC 0x61706c79U
 #define FAILED_AGAIN_MS 5000U
 
@@ -25,7 +28,8 @@ struct agent_apply {
     struct agent_apply *next;
     struct drv_job job;
     char *plural, *name, *lock;
-    json_t *object; /* NULL: it was deleted */
+    json_t *object;  /* NULL: it was deleted */
+    json_t *secrets; /* what its driver needs in plain; wiped as soon as it was told */
     struct vmx_lock_ref ref;
     bool in_flight; /* the driver has the job */
 };
@@ -43,6 +47,7 @@ static void apply_free(struct agent_apply *ap)
     if (ap->lock != NULL) {
         vmx_group_busy(ap->a->vmx, ap->name, false);
     }
+    json_wipe(ap->secrets);
     json_decref(ap->object);
     free(ap->plural);
     free(ap->name);
@@ -71,6 +76,10 @@ static void report(const struct agent_apply *ap, const struct err *err)
     json_t *item;
 
     if (k == NULL || ap->object == NULL || agent_object(ap->a, ap->plural, ap->name) == NULL) {
+        return;
+    }
+    if (err == NULL && str_eq(r->reason, HOST_NOT_HERE)) {
+        agent_report_put(ap->a, ap->plural, ap->name, NULL);
         return;
     }
     item = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I}", "kind", k->name, "name", ap->name,
@@ -190,12 +199,44 @@ static void submit(struct agent_apply *ap, uint64_t deadline_ms)
                                 .kind = ap->plural,
                                 .name = ap->name,
                                 .object = ap->object,
+                                .secrets = ap->secrets,
                                 .token = ap->ref.token,
                                 .deadline_ms = deadline_ms,
                                 .cb = on_applied,
                                 .data = ap };
     ap->in_flight = true;
     drv_submit(ap->a->drv, &ap->job);
+    json_wipe(ap->secrets);
+    ap->secrets = NULL;
+    ap->job.secrets = NULL;
+}
+
+/* --- secrets -----------------------------------------------------------------------------------
+ */
+
+static void on_secrets(void *data, const struct err *err, json_t *j)
+{
+    struct agent_apply *ap;
+
+    OBJ_FROM(ap, data, APPLY_MAGIC);
+    if (err != NULL) { /* what is set up goes on without; the driver says what it lacks */
+        lg_warn("agent", "object=%s/%s err=\"%s\" msg=\"its secrets are not to be had\"",
+                ap->plural, ap->name, err->msg);
+    } else {
+        ap->secrets = json_deep_copy(jget(j, "values"));
+        json_blank(j); /* what the client holds of it */
+    }
+    if (ap->a->stopping) {
+        apply_free(ap);
+    } else {
+        submit(ap, clock_now_ms() + APPLY_MS);
+    }
+}
+
+static bool wants_secrets(const struct agent_apply *ap)
+{
+    return ap->a->phase == AGENT_RUN && str_eq(ap->plural, "iscsitargets") &&
+           jget(ap->object, "spec.chap") != NULL;
 }
 
 static void apply(struct agent *a, const char *plural, const char *name, const json_t *object)
@@ -210,7 +251,12 @@ static void apply(struct agent *a, const char *plural, const char *name, const j
     ap->next = a->applies;
     a->applies = ap;
     a->n_applies++;
-    submit(ap, clock_now_ms() + APPLY_MS);
+    if (wants_secrets(ap)) {
+        (void)agent_post(a, "secrets", json_pack("{s:s, s:s}", "kind", "ISCSITarget", "name", name),
+                         true, SECRETS_MS, on_secrets, ap);
+    } else {
+        submit(ap, clock_now_ms() + APPLY_MS);
+    }
 }
 
 /* --- what is due -------------------------------------------------------------------------------

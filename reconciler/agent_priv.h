@@ -73,6 +73,8 @@ struct agent {
     void (*on_quorum)(void *ctx, uint64_t sent_ms);
     void (*on_host)(void *ctx, const json_t *host);
     void (*on_synced)(void *ctx);
+    const char *(*on_status)(void *ctx, json_t *status);
+    char storage_why[400]; /* what it said */
     bool told_synced;
     void *ctx;
     /* parts */

@@ -72,15 +72,21 @@ static json_t *make_status(struct agent *a)
 {
     char memory[24], free_memory[24];
     struct utsname uts = { 0 };
+    json_t *status;
 
     (void)uname(&uts);
     str_format_size(a->capacity.memory_bytes, memory, sizeof(memory));
     str_format_size(a->capacity.memory_free_bytes, free_memory, sizeof(free_memory));
-    return json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:{s:s, s:s, s:s}}", "bootID", a->boot_id,
-                     "hardwareID", a->hardware_id, "capacity", "memory", memory, "memoryFree",
-                     free_memory, "cpus", (json_int_t)a->capacity.cpus, "guests",
-                     (json_int_t)obs_running(vmx_obs(a->vmx)), "versions", "picket", PICKET_VERSION,
-                     "xen", a->hypervisor == NULL ? "" : a->hypervisor, "kernel", uts.release);
+    status =
+        json_pack("{s:s, s:s, s:{s:s, s:s, s:I}, s:I, s:{s:s, s:s, s:s}}", "bootID", a->boot_id,
+                  "hardwareID", a->hardware_id, "capacity", "memory", memory, "memoryFree",
+                  free_memory, "cpus", (json_int_t)a->capacity.cpus, "guests",
+                  (json_int_t)obs_running(vmx_obs(a->vmx)), "versions", "picket", PICKET_VERSION,
+                  "xen", a->hypervisor == NULL ? "" : a->hypervisor, "kernel", uts.release);
+    if (a->on_status != NULL) {
+        (void)str_copy(a->storage_why, sizeof(a->storage_why), a->on_status(a->ctx, status));
+    }
+    return status;
 }
 
 /* --- conditions --------------------------------------------------------------------------------
@@ -170,6 +176,11 @@ static void own_conditions(struct agent *a, struct own_cond conds[3])
 
     cond_watchdog(a, &conds[0]);
     cond_objects(a, "StorageReady", storage, ARRAY_LEN(storage), &conds[1]);
+    if (a->storage_why[0] != '\0' && str_eq(conds[1].status, "True")) {
+        conds[1].status = "False";
+        conds[1].reason = "InitiatorName";
+        (void)str_copy(conds[1].message, sizeof(conds[1].message), a->storage_why);
+    }
     cond_objects(a, "NetworkReady", network, ARRAY_LEN(network), &conds[2]);
 }
 
@@ -213,8 +224,8 @@ static bool conditions_merged(struct agent *a, const json_t *host, json_t *copy)
 static void write_status(struct agent *a, const json_t *host)
 {
     json_t *copy = json_deep_copy(host);
-    bool conds = conditions_merged(a, host, copy);
     json_t *status = make_status(a);
+    bool conds = conditions_merged(a, host, copy);
     struct api_op op = { .method = "PATCH",
                          .plural = "hosts",
                          .name = a->name,

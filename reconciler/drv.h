@@ -153,7 +153,9 @@ struct drv_job {
     const char *volume;
     const char *kind; /* DRV_APPLY: plural */
     const char *name;
-    const char *peer;         /* migration: name of the other host */
+    const json_t *secrets; /* DRV_APPLY: "spec.chap.passwordRef" -> plain value, or NULL; not kept
+                              by the caller and never logged */
+    const char *peer;      /* migration: name of the other host */
     const char *peer_address; /* "IP:PORT": SUSPEND connects there, RECEIVE listens there */
     const char *migration;    /* its uid, the same on both ends */
     uint64_t bandwidth;       /* SUSPEND: bytes a second at most, 0: no limit */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "api/valid.h"
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -20,6 +21,11 @@ struct host_objects {
     struct st_host *st;
     struct nw_host *nw;
     struct ho_call *calls; /* of the network and of nobody */
+    char *host;
+    json_t *labels; /* of the Host object; NULL: not known yet */
+    char *initiator_want;
+    uint64_t initiator_ms; /* looked at again then */
+    struct st_initiator initiator;
     uv_timer_t timer;
     bool closing;
     unsigned open;
@@ -33,6 +39,7 @@ struct ho_call {
     struct drv_job *job;
     struct st_op *op; /* storage */
     bool net;
+    bool elsewhere; /* not for this host */
     uint64_t until_ms;
 };
 
@@ -94,7 +101,7 @@ static void answer_net(struct ho_call *c)
     free(c);
     job->drv_private = NULL;
     job->result.ready = known ? s.ready : true;
-    job->result.reason = known ? s.reason : job->object == NULL ? "Deleted" : "NotHere";
+    job->result.reason = known ? s.reason : job->object == NULL ? "Deleted" : HOST_NOT_HERE;
     job->result.message = known ? s.message : "";
     job->result.detail = known ? s.details : NULL;
     job->result.again_ms = AGAIN_MS;
@@ -105,13 +112,15 @@ static void answer_net(struct ho_call *c)
 static void answer_nobody(struct ho_call *c)
 {
     struct drv_job *job = c->job;
+    bool elsewhere = c->elsewhere;
 
     unlink_call(c);
     free(c);
     job->drv_private = NULL;
     job->result.ready = true;
-    job->result.reason = "NothingToDo";
+    job->result.reason = elsewhere ? HOST_NOT_HERE : "NothingToDo";
     job->result.message = "";
+    job->result.again_ms = elsewhere ? AGAIN_MS : 0; /* labels of the host change */
     job->cb(job, NULL);
 }
 
@@ -159,9 +168,13 @@ static void ho_submit(struct host_apply *a, struct drv_job *job)
     *c = (struct ho_call){ .h = h, .job = job, .until_ms = clock_now_ms() + NET_SETTLE_MS };
     job->drv_private = c;
     if (st_host_knows(job->kind)) {
-        c->op = st_apply(h->st, job->kind, job->name, job->object, job->token != 0,
-                         job->deadline_ms, on_storage, c);
-        return;
+        if (job->object == NULL || obj_on_host(job->object, h->host, h->labels)) {
+            st_secrets(h->st, job->kind, job->name, job->secrets);
+            c->op = st_apply(h->st, job->kind, job->name, job->object, job->token != 0,
+                             job->deadline_ms, on_storage, c);
+            return;
+        }
+        c->elsewhere = true;
     }
     c->net = is_net(job->kind);
     c->next = h->calls;
@@ -193,14 +206,41 @@ void host_objects_confirm(struct host_apply *a, uint64_t sent_ms)
     nw_host_confirm(objects(a)->nw, sent_ms);
 }
 
-void host_objects_labels(struct host_apply *a, const json_t *labels)
+void host_objects_host(struct host_apply *a, const json_t *host)
 {
-    nw_host_labels(objects(a)->nw, labels);
+    struct host_objects *h = objects(a);
+    const json_t *labels = jget(host, "metadata.labels");
+
+    json_decref(h->labels);
+    h->labels = json_deep_copy(labels);
+    nw_host_labels(h->nw, labels);
+    free(h->initiator_want);
+    h->initiator_want = mem_strdup(jget_str(host, "spec.iscsi.initiatorName", ""));
+    h->initiator_ms = 0;
+}
+
+const char *host_objects_status(struct host_apply *a, json_t *status)
+{
+    struct host_objects *h = objects(a);
+    uint64_t now = clock_now_ms();
+
+    if (now >= h->initiator_ms && !h->closing) {
+        h->initiator_ms = now + AGAIN_MS;
+        st_initiator(h->st, h->initiator_want, &h->initiator);
+    }
+    if (h->initiator.name[0] != '\0') {
+        (void)json_object_set_new(status, "iscsi",
+                                  json_pack("{s:s}", "initiatorName", h->initiator.name));
+    }
+    return h->initiator.problem;
 }
 
 void host_objects_synced(struct host_apply *a)
 {
-    nw_host_synced(objects(a)->nw);
+    struct host_objects *h = objects(a);
+
+    st_host_synced(h->st);
+    nw_host_synced(h->nw);
 }
 
 /* --- life --------------------------------------------------------------------------------------
@@ -216,6 +256,9 @@ static void part_closed(void *ctx)
         return;
     }
     h->magic = 0;
+    json_decref(h->labels);
+    free(h->initiator_want);
+    free(h->host);
     free(h);
     on_closed(on_closed_ctx);
 }
@@ -258,6 +301,7 @@ int host_objects_new(const struct host_objects_opts *opts, struct host_apply **r
     h->apply.ops = &ops;
     h->magic = HOST_OBJECTS_MAGIC;
     h->loop = opts->loop;
+    h->host = mem_strdup(opts->host);
     h->st = st_host_new(&so);
     CHECK(uv_timer_init(opts->loop, &h->timer) == 0);
     h->timer.data = h;

@@ -22,8 +22,11 @@ int host_objects_new(const struct host_objects_opts *opts, struct host_apply **r
 /* The quorum has answered a request that was sent at sent_ms (CLOCK_BOOTTIME): changes of the
  * network made before that have not cut this host off. */
 void host_objects_confirm(struct host_apply *a, uint64_t sent_ms);
-/* The Host object's labels, for hostSelector. */
-void host_objects_labels(struct host_apply *a, const json_t *labels);
+/* The Host object, whenever it changes: its labels (hostSelector), its initiator name. */
+void host_objects_host(struct host_apply *a, const json_t *host);
+/* Adds what the host is to its status; what is wrong with its storage as a whole, "" when nothing
+ * is.  Valid until the next call. */
+const char *host_objects_status(struct host_apply *a, json_t *status);
 /* The agent knows every object: from now on what Picket made and nobody declares is removed. */
 void host_objects_synced(struct host_apply *a);
 

@@ -37,6 +37,8 @@ struct xen_storage {
     void *on_event_data;
 };
 
+#define HOST_NOT_HERE "NotHere" /* reason: the object is for other hosts; nobody reports it */
+
 struct host_apply;
 
 struct host_apply_ops {

@@ -1,6 +1,7 @@
 #include "storage/lvm_cmd_codec.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/obj.h"
@@ -8,6 +9,7 @@
 #include "storage/dm_codec.h"
 
 #define ARGS_MAX 96
+#define CONF_HEAD "# Made by Picket, CRC-32C of what follows: "
 #define COMMON_CONFIG "devices/hints=\"none\" activation/monitoring=0 global/use_lvmpolld=0"
 
 struct args {
@@ -294,26 +296,67 @@ static void list_groups(struct buf *out, const char *key, const char *const *loc
 
 int lvm_conf_render(const char *const *local, size_t n, struct buf *out, struct err *err)
 {
+    struct buf body = { 0 };
+
     for (size_t i = 0; i < n; i++) {
         if (!lvm_name_ok(local[i])) {
             return err_set(err, ERR_INVALID, "LVM's configuration: \"%s\" is no name for a group",
                            local[i]);
         }
     }
-    buf_add_str(out,
-                "# Made by Picket. Changes are overwritten, and reported as drift.\n"
+    buf_add_str(&body,
+                "# Changes are overwritten, and reported as drift.\n"
                 "# Only the groups named here can be activated by hand or at boot; volumes of\n"
                 "# Picket's groups are activated by picket-agent, under their lock.\n"
                 "activation {\n");
-    list_groups(out, "volume_list", local, n);
-    list_groups(out, "auto_activation_volume_list", local, n);
-    buf_add_str(out, "}\n"
-                     "devices {\n"
-                     "    multipath_component_detection = 1\n"
-                     "    scan_lvs = 0\n"
-                     "    hints = \"none\"\n"
-                     "}\n");
+    list_groups(&body, "volume_list", local, n);
+    list_groups(&body, "auto_activation_volume_list", local, n);
+    buf_add_str(&body, "}\n"
+                       "devices {\n"
+                       "    multipath_component_detection = 1\n"
+                       "    scan_lvs = 0\n"
+                       "    hints = \"none\"\n"
+                       "}\n");
+    buf_printf(out, CONF_HEAD "%08" PRIx32 "\n", crc32c(0, body.data, body.len));
+    buf_add(out, body.data, body.len);
+    buf_done(&body);
     return 0;
+}
+
+static bool ours(const char *text, size_t len, const char **ret_body)
+{
+    const char *nl = memchr(text, '\n', len);
+
+    *ret_body = nl == NULL ? text + len : nl + 1;
+    return len > strlen(CONF_HEAD) && strncmp(text, CONF_HEAD, strlen(CONF_HEAD)) == 0 &&
+           nl != NULL && (size_t)(nl - text) == strlen(CONF_HEAD) + 8;
+}
+
+/* "key = value", or a value that goes on; a section without anything in it sets nothing. */
+static bool sets_nothing(const char *text, size_t len)
+{
+    bool comment = false;
+
+    for (size_t i = 0; i < len; i++) {
+        comment = text[i] == '\n' ? false : comment || text[i] == '#';
+        if (!comment && text[i] == '=') {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum lvm_conf_owner lvm_conf_owner(const char *text, size_t len)
+{
+    const char *body;
+    char sum[9];
+
+    if (!ours(text, len, &body)) {
+        return sets_nothing(text, len) ? LVM_CONF_NONE : LVM_CONF_FOREIGN;
+    }
+    (void)snprintf(sum, sizeof(sum), "%08" PRIx32,
+                   crc32c(0, (const uint8_t *)body, len - (size_t)(body - text)));
+    return strncmp(text + strlen(CONF_HEAD), sum, 8) == 0 ? LVM_CONF_OURS : LVM_CONF_EDITED;
 }
 
 size_t lvm_conf_drift(const char *have, size_t have_len, const char *want)

@@ -33,6 +33,15 @@ struct lvm_cmd {
 int lvm_step_argv(const struct st_step *step, const struct lvm_cmd *c, struct arena *a,
                   const char *const **ret, struct err *err) ERR_USED;
 
+enum lvm_conf_owner {
+    LVM_CONF_NONE = 0, /* says nothing: empty, or comments and empty sections, as Debian ships it */
+    LVM_CONF_OURS,     /* made by Picket, and as it was made */
+    LVM_CONF_EDITED,   /* made by Picket, and changed by somebody since */
+    LVM_CONF_FOREIGN,  /* somebody else's settings */
+};
+/* Whose is this text?  What Picket makes names its own checksum (CRC-32C) in the first line. */
+enum lvm_conf_owner lvm_conf_owner(const char *text, size_t len);
+
 /* The whole of lvmlocal.conf: nobody but the agent activates a volume of Picket's groups. Only
  * `local` groups (not Picket's) can be activated by hand or at boot; the agent names the one volume
  * whose lock it holds on its own command line. ERR_INVALID: a bad name. */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/json_path.h"
+#include "api/valid.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
@@ -56,7 +58,30 @@ static void remember(struct st_host *h, const char *plural, const char *name, co
     if (object == NULL && str_eq(plural, "luns")) {
         lun_free(map_del(&h->luns, name));
     }
+    if (object == NULL || jget(object, "spec.chap") == NULL) {
+        json_wipe(map_del(&h->secrets, key));
+    }
     free(key);
+}
+
+void st_secrets(struct st_host *h, const char *plural, const char *name, const json_t *secrets)
+{
+    char *key;
+
+    if (secrets != NULL) {
+        key = mem_printf("%s/%s", plural, name);
+        json_wipe(map_put(&h->secrets, key, json_deep_copy(secrets)));
+        free(key);
+    }
+}
+
+const json_t *st_secrets_of(const struct st_host *h, const char *plural, const char *name)
+{
+    char *key = mem_printf("%s/%s", plural, name);
+    const json_t *secrets = map_get(&h->secrets, key);
+
+    free(key);
+    return secrets;
 }
 
 const json_t *st_object(const struct st_host *h, const char *plural, const char *name)
@@ -127,6 +152,11 @@ void st_later(struct st_op *op, uint64_t ms, void (*fn)(struct st_op *op))
 {
     op->later = fn;
     CHECK(uv_timer_start(&op->timer, on_timer, ms, 0) == 0);
+}
+
+void st_host_synced(struct st_host *h)
+{
+    h->synced = true;
 }
 
 bool st_over(const struct st_op *op)
@@ -286,6 +316,7 @@ struct st_host *st_host_new(const struct st_host_opts *opts)
     h->loop = opts->loop;
     h->programs = mem_strdup(opts->programs);
     h->etc = mem_strdup(opts->etc != NULL ? opts->etc : "/etc");
+    h->sys = mem_strdup(opts->sys != NULL ? opts->sys : "/sys");
     h->runner = cmd_runner_new(opts->loop, COMMANDS_MAX);
     return h;
 }
@@ -304,10 +335,15 @@ static void on_runner_closed(void *ctx)
     for (size_t i = 0; map_next(&h->luns, &i, &key, &v);) {
         lun_free(v);
     }
+    for (size_t i = 0; map_next(&h->secrets, &i, &key, &v);) {
+        json_wipe(v);
+    }
+    map_done(&h->secrets);
     map_done(&h->objects);
     map_done(&h->luns);
     free(h->programs);
     free(h->etc);
+    free(h->sys);
     free(h);
     on_closed(on_closed_ctx);
 }

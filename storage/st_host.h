@@ -24,6 +24,7 @@ struct st_host_opts {
     uv_loop_t *loop;
     const char *programs; /* folder in the place of every program's own, for tests; NULL: none */
     const char *etc;      /* NULL: "/etc" */
+    const char *sys;      /* NULL: "/sys" */
 };
 
 struct st_answer {
@@ -46,6 +47,19 @@ bool st_host_knows(const char *plural);
 struct st_op *st_apply(struct st_host *h, const char *plural, const char *name,
                        const json_t *object, bool meta_lock, uint64_t deadline_ms, st_answer_cb *cb,
                        void *ctx);
+/* Plain values that the object's next applications need (CHAP); NULL: those from before stay.
+ * Copied; wiped when they are replaced, when the object goes, and at the end. */
+void st_secrets(struct st_host *h, const char *plural, const char *name, const json_t *secrets);
+struct st_initiator {
+    char name[224];    /* what iscsid calls this host; "": nothing */
+    char problem[400]; /* "": none */
+};
+/* Host.spec.iscsi.initiatorName put into effect, if there is one (NULL: none) and no session stands
+ * in the way; what the name is. */
+void st_initiator(struct st_host *h, const char *want, struct st_initiator *ret);
+/* Every object of this host was applied once: from now on a group that no object names is not
+ * Picket's (lvmlocal.conf). */
+void st_host_synced(struct st_host *h);
 /* Hurry: the answer (Unknown, "Canceled") comes soon. */
 void st_op_abort(struct st_op *op);
 /* What is under way is answered first. */

@@ -1,13 +1,8 @@
-/* LUNs, targets and path policies on this host. */
+/* LUNs on this host. */
 
-#include <errno.h>
-#include <fcntl.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "api/json_path.h"
 #include "api/valid.h"
@@ -20,7 +15,6 @@
 #define MULTIPATH "/usr/sbin/multipath"
 #define MULTIPATHD "/usr/sbin/multipathd"
 #define SCSI_ID "/usr/lib/udev/scsi_id"
-#define RECORD_MAX 65536
 
 /* --- looking -----------------------------------------------------------------------------------
  */
@@ -121,7 +115,7 @@ static const char *pinned(const struct st_op *op)
     return jget_str(op->object, "spec.wwid", jget_str(op->object, "status.wwid", ""));
 }
 
-static size_t portals_of(struct st_op *op, const json_t *target, const char **dst)
+size_t st_portals_of(struct st_op *op, const json_t *target, const char **dst)
 {
     const json_t *list = target == NULL ? NULL : jget(target, "spec.portals");
     size_t n = 0;
@@ -173,7 +167,7 @@ static uint32_t portal_bit(struct st_op *op, const char *portal)
     const json_t *target =
         st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
     const char *portals[LUN_PORTALS_MAX];
-    size_t n = portals_of(op, target, portals);
+    size_t n = st_portals_of(op, target, portals);
 
     for (size_t i = 0; i < n; i++) {
         if (str_eq(portals[i], portal)) {
@@ -205,77 +199,14 @@ static void mapped(struct st_op *op, const struct cmd_result *r)
     lun_step(op);
 }
 
-/* Our settings into the record that iscsiadm has just made: a file of mode 0600 in its database. */
-static void settings_of(const json_t *target, struct iscsi_settings *s)
-{
-    *s = (struct iscsi_settings){
-        .header_crc = str_eq(jget_str(target, "spec.headerDigest", ""), "CRC32C"),
-        .data_crc = str_eq(jget_str(target, "spec.dataDigest", ""), "CRC32C"),
-        .replacement_ms = jget_duration(target, "spec.replacementTimeout", 5000),
-        .noop_interval_ms = jget_duration(target, "spec.noopInterval", 5000),
-        .noop_timeout_ms = jget_duration(target, "spec.noopTimeout", 5000),
-    };
-}
-
-static int write_whole(const char *path, const struct buf *b)
-{
-    char *tmp = mem_printf("%s.picket", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 && write(fd, b->data, b->len) == (ssize_t)b->len && fsync(fd) == 0;
-
-    if (fd >= 0) {
-        ok = close(fd) == 0 && ok;
-    }
-    ok = ok && rename(tmp, path) == 0;
-    free(tmp);
-    return ok ? 0 : -1;
-}
-
-static void set_record(struct st_op *op, const char *path, const json_t *target)
-{
-    struct buf out = { 0 };
-    struct iscsi_settings s;
-    char *text = mem_alloc(RECORD_MAX);
-    FILE *f = fopen(path, "re");
-    size_t len = f == NULL ? 0 : fread(text, 1, RECORD_MAX, f);
-    struct err err;
-
-    if (f != NULL) {
-        (void)fclose(f);
-    }
-    settings_of(target, &s);
-    if (iscsi_record_set(text, len, &s, &out, &err) != 0) {
-        (void)snprintf(op->step_why, sizeof(op->step_why), "%.200s: %.300s", path, err.msg);
-    } else if ((out.len != len || memcmp(out.data, text, len) != 0) &&
-               write_whole(path, &out) != 0) {
-        (void)snprintf(op->step_why, sizeof(op->step_why), "%s: %s", path, strerror(errno));
-    }
-    buf_done(&out);
-    free(text);
-}
-
-/* etc/iscsi/nodes/IQN/ADDRESS,PORT,TAG/default, or without a tag a file ADDRESS,PORT. */
 static void recorded(struct st_op *op, const struct cmd_result *r)
 {
     const struct lun_step *s = &op->lun.steps[op->step_at];
-    const json_t *target =
-        st_object(op->h, "iscsitargets", jget_str(op->object, "spec.target", ""));
-    glob_t g = { 0 };
-    char *pattern;
 
     st_step_failed(op, "new node record", r);
-    pattern = mem_printf("%s/iscsi/nodes/%s/%.*s,*", op->h->etc, jget_str(target, "spec.iqn", "?"),
-                         (int)strcspn(s->portal, ":"), s->portal);
-    if (r->end == CMD_OK && glob(pattern, 0, NULL, &g) == 0) {
-        for (size_t i = 0; i < g.gl_pathc; i++) {
-            char *inner = mem_printf("%s/default", g.gl_pathv[i]);
-
-            set_record(op, access(inner, F_OK) == 0 ? inner : g.gl_pathv[i], target);
-            free(inner);
-        }
+    if (r->end == CMD_OK) {
+        st_record_set(op, jget_str(op->object, "spec.target", ""), s->portal);
     }
-    globfree(&g);
-    free(pattern);
     op->step_at++;
     lun_step(op);
 }
@@ -330,12 +261,15 @@ static void lun_step(struct st_op *op)
     }
 }
 
-static void leave_dark(struct st_op *op)
+/* No login where one failed just now, and none without the secrets that it takes. */
+static void leave_dark(struct st_op *op, bool secrets)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < op->lun.n_steps; i++) {
-        if ((op->dark & portal_bit(op, op->lun.steps[i].portal)) == 0) {
+        bool login = op->lun.steps[i].kind == LUN_RECORD || op->lun.steps[i].kind == LUN_LOGIN;
+
+        if ((op->dark & portal_bit(op, op->lun.steps[i].portal)) == 0 && (secrets || !login)) {
             op->lun.steps[n++] = op->lun.steps[i];
         }
     }
@@ -359,10 +293,16 @@ static void lun_decide(struct st_op *op)
                              .disks = op->disks,
                              .n_disks = op->n_disks,
                              .why = op->look_why };
+    bool secrets = target == NULL || st_has_secrets(op->h, name, target);
 
-    want.n_portals = portals_of(op, target, portals);
+    want.n_portals = st_portals_of(op, target, portals);
     lun_plan(&want, &have, &op->a, &op->lun);
-    leave_dark(op);
+    leave_dark(op, secrets);
+    if (!secrets && op->lun.n_steps == 0 && op->lun.state != ST_READY) {
+        op->lun.state = ST_NOT_READY;
+        op->lun.reason = "SecretsMissing";
+        op->lun.message = "waits for the CHAP secrets of its ISCSITarget";
+    }
     if (op->lun.n_steps == 0 || st_over(op)) {
         lun_end(op);
     } else {
@@ -409,112 +349,7 @@ void st_lun_begin(struct st_op *op)
         st_answer(op, ST_READY, "Deleted", "its sessions and its data stay");
     } else if (target != NULL && t == NULL) {
         st_answer(op, ST_NOT_READY, "TargetMissing", "waits for its ISCSITarget");
-    } else if (t != NULL && jget(t, "spec.chap") != NULL) {
-        st_answer(op, ST_NOT_READY, "ChapNotDelivered",
-                  "its target wants CHAP, whose secrets no host is given yet: make the node record "
-                  "by hand (iscsiadm -m node -o update) and leave spec.chap out");
     } else {
         lun_look(op);
     }
-}
-
-/* --- a target ----------------------------------------------------------------------------------
- */
-
-static void target_looked(struct st_op *op)
-{
-    const char *portals[LUN_PORTALS_MAX];
-    const char *iqn = jget_str(op->object, "spec.iqn", "");
-    size_t n = portals_of(op, op->object, portals), up = 0;
-    json_t *list = json_array();
-    char *text;
-
-    for (size_t i = 0; i < n; i++) {
-        const struct iscsi_session *s = iscsi_find(&op->sessions, iqn, portals[i]);
-
-        up += s != NULL && s->logged_in ? 1 : 0;
-        (void)json_array_append_new(list, json_pack("{s:s, s:s}", "portal", portals[i], "state",
-                                                    s == NULL      ? "Free"
-                                                    : s->logged_in ? "LoggedIn"
-                                                                   : "Failed"));
-    }
-    st_detail(op, "sessions", list);
-    text = arena_printf(&op->a, "sessions over %zu of %zu portals", up, n);
-    if (!op->has_sessions) {
-        st_answer(op, ST_UNKNOWN, "CannotLook", op->look_why);
-    } else {
-        st_answer(op, ST_READY, up == n ? "LoggedIn" : up == 0 ? "Idle" : "Degraded", text);
-    }
-}
-
-void st_target_begin(struct st_op *op)
-{
-    if (op->object == NULL) {
-        st_answer(op, ST_READY, "Deleted", "its sessions stay");
-    } else {
-        st_look_san(op, target_looked);
-    }
-}
-
-/* --- path policies: one fragment for all -------------------------------------------------------
- */
-
-static void reconfigured(struct st_op *op, const struct cmd_result *r)
-{
-    if (r->end == CMD_OK) {
-        st_answer(op, ST_READY, "Written", "");
-    } else {
-        st_answer(op, ST_NOT_READY, "NotReconfigured", r->why);
-    }
-}
-
-static bool same_file(const char *path, const struct buf *b)
-{
-    char *text = mem_alloc(b->len + 2);
-    FILE *f = fopen(path, "re");
-    size_t len = f == NULL ? 0 : fread(text, 1, b->len + 1, f);
-    bool same = f != NULL && len == b->len && memcmp(text, b->data, len) == 0;
-
-    if (f != NULL) {
-        (void)fclose(f);
-    }
-    free(text);
-    return same;
-}
-
-static size_t policies(struct st_op *op, const json_t **dst, size_t max)
-{
-    const char *key;
-    void *v;
-    size_t n = 0;
-
-    for (size_t i = 0; map_next(&op->h->objects, &i, &key, &v);) {
-        if (str_starts(key, "multipathpolicies/") && n < max) {
-            dst[n++] = v;
-        }
-    }
-    return n;
-}
-
-void st_policy_begin(struct st_op *op)
-{
-    const json_t *list[256];
-    size_t n = policies(op, list, ARRAY_LEN(list));
-    struct buf b = { 0 };
-    struct err err;
-    char *dir = arena_printf(&op->a, "%s/multipath/conf.d", op->h->etc);
-    char *path = arena_printf(&op->a, "%s/picket.conf", dir);
-
-    if (mpath_conf_render(list, n, &b, &err) != 0) {
-        st_answer(op, ST_NOT_READY, "Invalid", err.msg);
-    } else if (same_file(path, &b)) {
-        st_answer(op, ST_READY, "Written", "");
-    } else if ((mkdir(dir, 0755) != 0 && errno != EEXIST) || write_whole(path, &b) != 0) {
-        st_answer(op, ST_NOT_READY, "NotWritten",
-                  arena_printf(&op->a, "%s: %s", path, strerror(errno)));
-    } else {
-        lg_info("storage", "file=%s msg=\"written; multipathd reads it again\"", path);
-        st_run(op, st_argv(&op->a, MULTIPATHD, "reconfigure", NULL), 0, reconfigured);
-    }
-    buf_done(&b);
 }

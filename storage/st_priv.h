@@ -22,11 +22,13 @@ struct st_lun {
 
 struct st_host {
     uv_loop_t *loop;
-    char *programs, *etc;
+    char *programs, *etc, *sys;
     struct cmd_runner *runner;
     struct map objects; /* "plural/name" -> json_t, as applied last */
     struct map luns;    /* name -> struct st_lun */
+    struct map secrets; /* "plural/name" -> json_t of plain values */
     size_t ops;
+    bool synced; /* every object is known */
     bool closing;
     void (*on_closed)(void *ctx);
     void *on_closed_ctx;
@@ -86,9 +88,27 @@ bool st_over(const struct st_op *op);
 void st_round_begin(struct st_op *op);
 const char *const *st_argv(struct arena *a, const char *program, ...) __attribute__((sentinel));
 const json_t *st_object(const struct st_host *h, const char *plural, const char *name);
+/* NULL: none are known. */
+const json_t *st_secrets_of(const struct st_host *h, const char *plural, const char *name);
 void st_detail(struct st_op *op, const char *key, json_t *value);
 /* The result's one line, or what it printed to standard error. */
 void st_step_failed(struct st_op *op, const char *what, const struct cmd_result *r);
+
+/* 0 or -errno; at most 256 KiB.  The text may hold secrets: st_buf_wipe. */
+int st_file_read(const char *path, struct buf *ret);
+/* Replaced as a whole, synced; `mode` as for chmod. */
+int st_file_write(const char *path, const struct buf *b, unsigned mode);
+void st_buf_wipe(struct buf *b); /* and buf_done */
+
+/* st_target_exec.c: what a login at this target needs is known */
+bool st_has_secrets(const struct st_host *h, const char *name, const json_t *target);
+/* Our settings into the node records of this portal of the target `name`; failure: step_why. */
+void st_record_set(struct st_op *op, const char *name, const char *portal);
+/* st_lun_exec.c: at most LUN_PORTALS_MAX; the number of them */
+size_t st_portals_of(struct st_op *op, const json_t *target, const char **dst);
+/* st_lvmconf_exec.c: lvmlocal.conf from the groups that were just listed; what is the matter with
+ * it, "" when it is as it should be */
+const char *st_lvm_conf(struct st_op *op);
 
 void st_lun_begin(struct st_op *op);
 void st_target_begin(struct st_op *op);

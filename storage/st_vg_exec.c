@@ -26,14 +26,20 @@ static void look_at_disk(struct st_op *op);
 static void vg_end(struct st_op *op)
 {
     const struct lvm_vg *vg = lvm_find_vg(&op->report, op->name);
+    const char *conf;
 
     if (vg != NULL) {
         st_detail(op, "uuid", json_string(vg->uuid));
         st_detail(op, "size", json_integer((json_int_t)vg->size));
         st_detail(op, "free", json_integer((json_int_t)vg->free));
     }
+    conf = st_lvm_conf(op);
     op->ans.lock_needed = str_eq(op->plan.reason, "LockNeeded");
-    st_answer(op, op->plan.state, op->plan.reason, op->plan.message);
+    if (conf[0] != '\0' && op->plan.state == ST_READY) {
+        st_answer(op, ST_READY, "LvmConfigDrift", conf);
+    } else {
+        st_answer(op, op->plan.state, op->plan.reason, op->plan.message);
+    }
 }
 
 /* --- steps -------------------------------------------------------------------------------------

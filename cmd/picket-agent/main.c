@@ -427,8 +427,15 @@ static void on_host(void *ctx, const json_t *host)
     const struct program *p = ctx;
 
     if (p->objects != NULL) {
-        host_objects_labels(p->objects, jget(host, "metadata.labels"));
+        host_objects_host(p->objects, host);
     }
+}
+
+static const char *on_status(void *ctx, json_t *status)
+{
+    const struct program *p = ctx;
+
+    return p->objects == NULL ? "" : host_objects_status(p->objects, status);
 }
 
 static void on_synced(void *ctx)
@@ -476,6 +483,7 @@ static int start(struct program *p, struct err *err)
                             .on_quorum = on_quorum,
                             .on_host = on_host,
                             .on_synced = on_synced,
+                            .on_status = on_status,
                             .ctx = p };
     uint64_t w = 0;
     struct drv *drv = NULL;

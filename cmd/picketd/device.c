@@ -18,38 +18,11 @@ static int set(struct fence_op *op, const char *key, const char *value, struct e
     return value == NULL || *value == 0 ? 0 : fence_op_set(op, key, value, err);
 }
 
-/* *ret is NULL when there is no such reference; the caller wipes and frees it. */
-static int secret_value(struct node *n, const json_t *obj, const char *path, const char *key,
-                        char **ret, struct err *err)
-{
-    char ref[96];
-    const char *secret;
-    int rc;
-
-    *ret = NULL;
-    (void)snprintf(ref, sizeof(ref), "%s.secret", path);
-    secret = jget_str(obj, ref, NULL);
-    if (secret == NULL) {
-        return 0;
-    }
-    (void)snprintf(ref, sizeof(ref), "%s.key", path);
-    rc = seal_lookup(n, secret, jget_str(obj, ref, key), ret, err);
-    return rc == 0 ? 0 : err_wrap(err, "%s", path);
-}
-
-static void secret_free(char *plain)
-{
-    if (plain != NULL) {
-        explicit_bzero(plain, strlen(plain));
-        free(plain);
-    }
-}
-
 int device_secret(struct node *n, const json_t *obj, const char *path, const char *key,
                   const char *param, struct fence_op *op, struct err *err)
 {
     char *plain;
-    int rc = secret_value(n, obj, path, key, &plain, err);
+    int rc = seal_ref(n, obj, path, key, &plain, err);
 
     if (rc == 0 && plain != NULL) {
         rc = fence_op_set(op, param, plain, err);
@@ -57,7 +30,7 @@ int device_secret(struct node *n, const json_t *obj, const char *path, const cha
             (void)err_wrap(err, "%s", path);
         }
     }
-    secret_free(plain);
+    seal_wipe(plain);
     return rc;
 }
 
@@ -177,12 +150,12 @@ static int fill_snmp(struct node *n, const json_t *dev, const char *host, struct
 static int fill_ssh(struct node *n, const json_t *dev, struct fence_op *op, struct err *err)
 {
     char *pem = NULL;
-    int rc = secret_value(n, dev, "spec.identityRef", "ssh-privatekey", &pem, err);
+    int rc = seal_ref(n, dev, "spec.identityRef", "ssh-privatekey", &pem, err);
 
     if (rc == 0 && pem != NULL) {
         rc = ssh_identity_set(op, pem, err);
     }
-    secret_free(pem);
+    seal_wipe(pem);
     return rc == 0 && n->opts.lab ? fence_op_set(op, "lab", "1", err) : rc;
 }
 

@@ -478,6 +478,7 @@ static const struct host_op {
     { "acquire", "POST", true, false, acquire_go },
     { "release", "POST", true, false, release_go },
     { "report", "POST", true, true, rest_report_go },
+    { "secrets", "POST", true, true, rest_secrets_go },
     { "fence", "POST", false, true, fence_go },
     { "confirm-off", "POST", false, false, confirm_go },
     { "clear-conflict", "POST", false, false, conflict_go },

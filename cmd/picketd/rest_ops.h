@@ -1,7 +1,7 @@
 #ifndef CMD_PICKETD_REST_OPS_H
 #define CMD_PICKETD_REST_OPS_H
 
-/* Shared by the operations on hosts (rest_ops.c, rest_report.c). */
+/* Shared by the operations on hosts (rest_ops.c, rest_report.c, rest_secret.c). */
 
 #include "cmd/picketd/rest.h"
 #include "store/cmd.h"
@@ -15,5 +15,7 @@ void ops_empty(void *data, const struct err *err, const struct cmd_answer *ans);
 
 /* POST hosts/H/report */
 void rest_report_go(struct rest *r);
+/* POST hosts/H/secrets */
+void rest_secrets_go(struct rest *r);
 
 #endif

@@ -192,7 +192,7 @@ int seal_open(const struct node *n, const char *secret, const char *key, const c
     return 0;
 }
 
-static void wipe(char *s)
+void seal_wipe(char *s)
 {
     if (s != NULL) {
         explicit_bzero(s, strlen(s));
@@ -213,7 +213,7 @@ static int seal_value(const struct node *n, const char *secret, const char *key,
 
     if (before != NULL) {
         keep = seal_open(n, secret, key, before, &plain, &ignored) == 0 && str_eq(plain, text);
-        wipe(plain);
+        seal_wipe(plain);
     }
     if (keep) {
         (void)json_object_set_new(data, key, json_string(before));
@@ -250,14 +250,14 @@ static int seal_data(const struct node *n, const char *secret, const json_t *fro
             plain = mem_alloc(strlen(text) + 1);
             if (!str_b64_decode(text, strlen(text), (uint8_t *)plain, strlen(text), &len) ||
                 memchr(plain, 0, len) != NULL) {
-                wipe(plain);
+                seal_wipe(plain);
                 return err_set(err, ERR_INVALID, "Secret %s: data.%s is not base64 of text", secret,
                                key);
             }
             text = plain;
         }
         rc = seal_value(n, secret, key, text, old, data, err);
-        wipe(plain);
+        seal_wipe(plain);
         if (rc != 0) {
             return rc;
         }
@@ -313,4 +313,22 @@ int seal_lookup(const struct node *n, const char *secret, const char *key, char 
     }
     json_decref(obj);
     return rc;
+}
+
+int seal_ref(const struct node *n, const json_t *obj, const char *path, const char *key, char **ret,
+             struct err *err)
+{
+    char ref[96];
+    const char *secret;
+    int rc;
+
+    *ret = NULL;
+    (void)snprintf(ref, sizeof(ref), "%s.secret", path);
+    secret = jget_str(obj, ref, NULL);
+    if (secret == NULL) {
+        return 0;
+    }
+    (void)snprintf(ref, sizeof(ref), "%s.key", path);
+    rc = seal_lookup(n, secret, jget_str(obj, ref, key), ret, err);
+    return rc == 0 ? 0 : err_wrap(err, "%s", path);
 }

@@ -31,5 +31,10 @@ int seal_secret(const struct node *n, json_t *obj, const json_t *old, bool repla
 /* The plain value of {secret, key}; the caller wipes and frees it. */
 int seal_lookup(const struct node *n, const char *secret, const char *key, char **ret,
                 struct err *err) ERR_USED;
+/* The value that the reference {secret, key} at `path` of an object names (`key`: when it names
+ * none); NULL when there is no reference.  For seal_wipe. */
+int seal_ref(const struct node *n, const json_t *obj, const char *path, const char *key, char **ret,
+             struct err *err) ERR_USED;
+void seal_wipe(char *plain); /* and free; NULL is fine */
 
 #endif

@@ -57,6 +57,7 @@ struct fake {
     char endpoint[128];
     enum fake_mode mode;
     enum fake_mode lease_mode; /* of renewals only, when mode is FAKE_OK */
+    bool no_secrets;
     uint64_t epoch, incarnation, revision, token;
     uint64_t registered; /* incarnation that the store has before register; 0: none */
     char state[16];      /* of it */
@@ -325,6 +326,13 @@ static inline void fake_host_op(struct fake *f, struct http_req *req, const char
         fake_release(f, req, body);
     } else if (str_eq(op, "report")) {
         fake_report(f, req, body);
+    } else if (str_eq(op, "secrets")) {
+        if (f->no_secrets) {
+            fake_error(req, ERR_NOT_FOUND, "Secret san not found");
+        } else {
+            fake_json(req, 200,
+                      json_pack("{s:{s:s}}", "values", "spec.chap.passwordRef", "geheim"));
+        }
     } else if (str_eq(op, "status")) {
         json_decref(f->status);
         f->status = json_deep_copy(json_object_get(body, "status"));

@@ -19,6 +19,7 @@ struct bench {
     struct agent *a;
     bool stopped;
     char reset[128];
+    char secret[64]; /* what the newest application of a target was given */
 };
 
 static uint64_t real_now(void *ctx)
@@ -37,6 +38,12 @@ static struct bench *shell_bench(struct drv *d)
 
 static void shell_submit(struct drv *d, struct drv_job *job)
 {
+    if (job->op == DRV_APPLY && str_eq(job->kind, "iscsitargets")) {
+        const json_t *v = json_object_get(job->secrets, "spec.chap.passwordRef");
+
+        (void)snprintf(shell_bench(d)->secret, sizeof(shell_bench(d)->secret), "%s",
+                       v == NULL ? "none" : json_string_value(v));
+    }
     drv_submit(shell_bench(d)->drv, job);
 }
 
@@ -221,6 +228,29 @@ static void starts_in_order_and_runs_a_vm(void **state)
     WAIT_FOR(&b->loop, str_eq(fake_reported(&b->f, "VirtualMachine/vm1"), "Stopped"));
     assert_false(runs(b));
     assert_int_equal(b->f.locks.count, 0);
+}
+
+static void fetches_the_secrets_of_a_target(void **state)
+{
+    struct bench *b = *state;
+
+    put_objects(b);
+    fake_put(&b->f, "iscsitargets", "open",
+             json_pack("{s:{s:s}, s:{}}", "metadata", "uid", "t1", "spec"));
+    agent_begin(b, false);
+    WAIT_FOR(&b->loop, str_eq(fake_reported(&b->f, "ISCSITarget/open"), "Ready"));
+    assert_int_equal(fake_count(&b->f, "POS secrets"), 0); /* it needs none */
+    assert_string_equal(b->secret, "none");
+    fake_put(&b->f, "iscsitargets", "san",
+             json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "uid", "t2", "spec", "chap",
+                       "username", "we"));
+    WAIT_FOR(&b->loop, str_eq(b->secret, "geheim"));
+    assert_int_equal(fake_count(&b->f, "POS secrets"), 1);
+    b->f.no_secrets = true; /* not to be had: it is applied all the same, and says what it lacks */
+    fake_put(&b->f, "iscsitargets", "san2",
+             json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "uid", "t3", "spec", "chap",
+                       "username", "we"));
+    WAIT_FOR(&b->loop, str_eq(b->secret, "none"));
 }
 
 static void writes_its_part_of_the_status(void **state)
@@ -427,17 +457,12 @@ static void stale_registration_is_renewed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(starts_in_order_and_runs_a_vm),
-        TEST(writes_its_part_of_the_status),
-        TEST(guards_before_the_first_lock),
-        TEST(no_watchdog_no_start),
-        TEST(agent_restart_adopts),
-        TEST(fenced_boot_asks_for_a_reset),
-        TEST(fenced_while_alone_asks_for_a_reset),
-        TEST(older_epoch_is_no_source),
-        TEST(behind_what_was_seen_starts_nothing),
-        TEST(lost_lease_stops_the_guest),
-        TEST(stale_registration_is_renewed),
+        TEST(starts_in_order_and_runs_a_vm), TEST(fetches_the_secrets_of_a_target),
+        TEST(writes_its_part_of_the_status), TEST(guards_before_the_first_lock),
+        TEST(no_watchdog_no_start),          TEST(agent_restart_adopts),
+        TEST(fenced_boot_asks_for_a_reset),  TEST(fenced_while_alone_asks_for_a_reset),
+        TEST(older_epoch_is_no_source),      TEST(behind_what_was_seen_starts_nothing),
+        TEST(lost_lease_stops_the_guest),    TEST(stale_registration_is_renewed),
     };
 
     if (getenv("PICKET_LOG") == NULL) {

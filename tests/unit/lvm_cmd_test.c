@@ -133,6 +133,8 @@ static void configuration_and_drift(void **state)
     static const char *const bad[] = { "a\" ]" };
     struct buf b = { 0 };
     struct err err;
+    static const char shipped[] = "# a = b\nlocal {\n\t# system_id = \"\"\n}\n";
+    static const char others[] = "activation {\n volume_list = [ \"@tag\" ] # by hand\n}\n";
     char *copy;
 
     (void)state;
@@ -141,9 +143,15 @@ static void configuration_and_drift(void **state)
     assert_non_null(strstr(buf_cstr(&b), "    auto_activation_volume_list = [ \"rootvg\","));
     copy = mem_strdup(buf_cstr(&b));
     assert_int_equal(lvm_conf_drift(copy, strlen(copy), buf_cstr(&b)), 0);
-    assert_int_equal(lvm_conf_drift(copy, strlen(copy) - 1, buf_cstr(&b)), 12);
+    assert_int_equal(lvm_conf_drift(copy, strlen(copy) - 1, buf_cstr(&b)), 13);
+    assert_int_equal(lvm_conf_owner(copy, strlen(copy)), LVM_CONF_OURS);
+    assert_int_equal(lvm_conf_owner(copy, strlen(copy) - 1), LVM_CONF_EDITED);
     *strstr(copy, "rootvg") = 'R';
-    assert_int_equal(lvm_conf_drift(copy, strlen(copy), buf_cstr(&b)), 5);
+    assert_int_equal(lvm_conf_drift(copy, strlen(copy), buf_cstr(&b)), 6);
+    assert_int_equal(lvm_conf_owner(copy, strlen(copy)), LVM_CONF_EDITED);
+    assert_int_equal(lvm_conf_owner("", 0), LVM_CONF_NONE);
+    assert_int_equal(lvm_conf_owner(shipped, strlen(shipped)), LVM_CONF_NONE);
+    assert_int_equal(lvm_conf_owner(others, strlen(others)), LVM_CONF_FOREIGN);
     assert_int_equal(lvm_conf_drift("", 0, buf_cstr(&b)), 1);
     free(copy);
     buf_clear(&b);

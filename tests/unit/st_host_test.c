@@ -105,13 +105,14 @@ static int setup(void **state)
 {
     struct world *w = OBJ_NEW(struct world);
     struct st_host_opts opts = { .loop = &w->loop };
-    char *bin, *etc;
+    char *bin, *etc, *sys;
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)str_copy(w->dir, sizeof(w->dir), "/tmp/picket-st-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     bin = mem_printf("%s/bin", w->dir);
     etc = mem_printf("%s/etc", w->dir);
+    sys = mem_printf("%s/sys", w->dir);
     assert_int_equal(mkdir(bin, 0755), 0);
     script(w, "iscsiadm", iscsiadm);
     script(w, "multipathd", multipathd);
@@ -125,9 +126,11 @@ static int setup(void **state)
     assert_int_equal(uv_loop_init(&w->loop), 0);
     opts.programs = bin;
     opts.etc = etc;
+    opts.sys = sys;
     w->h = st_host_new(&opts);
     free(bin);
     free(etc);
+    free(sys);
     *state = w;
     return 0;
 }
@@ -309,6 +312,173 @@ static void test_programs_missing(void **state)
     assert_non_null(strstr(a.message, "iscsiadm"));
 }
 
+/* --- the initiator's name --- */
+
+static void run_a_while(struct world *w)
+{
+    while (!called(w, "try-restart iscsid")) {
+        (void)uv_run(&w->loop, UV_RUN_ONCE);
+    }
+}
+
+static void test_initiator_name(void **state)
+{
+    struct world *w = *state;
+    struct st_initiator i;
+    char *cmd = mem_printf("mkdir -p %s/etc/iscsi", w->dir);
+
+    assert_int_equal(system(cmd), 0);
+    free(cmd);
+    script(w, "systemctl", "");
+    st_initiator(w->h, NULL, &i);
+    assert_string_equal(i.name, "");
+    assert_string_equal(i.problem, "");
+    touch(w, "etc/iscsi/initiatorname.iscsi",
+          "## x\nInitiatorName=iqn.a:1\nInitiatorName=iqn.a:2 \n");
+    st_initiator(w->h, "iqn.a:2", &i);
+    assert_string_equal(i.name, "iqn.a:2");
+    assert_string_equal(i.problem, "");
+    st_initiator(w->h, "iqn.a:3", &i);
+    assert_string_equal(i.name, "iqn.a:3");
+    assert_string_equal(i.problem, "");
+    run_a_while(w);
+    st_initiator(w->h, NULL, &i);
+    assert_string_equal(i.name, "iqn.a:3");
+}
+
+static void test_initiator_name_in_use(void **state)
+{
+    struct world *w = *state;
+    struct st_initiator i;
+    char *cmd =
+        mem_printf("mkdir -p %s/etc/iscsi %s/sys/class/iscsi_session/session1", w->dir, w->dir);
+
+    assert_int_equal(system(cmd), 0);
+    free(cmd);
+    touch(w, "etc/iscsi/initiatorname.iscsi", "InitiatorName=iqn.a:1\n");
+    st_initiator(w->h, "iqn.a:3", &i);
+    assert_string_equal(i.name, "iqn.a:1");
+    assert_non_null(strstr(i.problem, "no iSCSI session"));
+}
+
+/* --- CHAP --- */
+
+#define CHAP_TARGET(more)                                                                          \
+    "{\"spec\":{\"iqn\":\"" IQN "\",\"portals\":[\"10.0.0.1:3260\",\"10.0.1.1:3260\"],"            \
+    "\"chap\":{\"username\":\"we\",\"passwordRef\":{\"secret\":\"san\"}" more "}}}"
+
+static void secrets(struct world *w, const char *text)
+{
+    json_t *j = json_loads(text, 0, NULL);
+
+    st_secrets(w->h, "iscsitargets", "san", j);
+    json_decref(j);
+}
+
+static bool recorded(const struct world *w, const char *line)
+{
+    char *cmd = mem_printf("grep -qx -e '%s' %s/etc/iscsi/nodes/" IQN "/10.0.1.1,3260,1/default",
+                           line, w->dir);
+    bool yes = system(cmd) == 0;
+
+    free(cmd);
+    return yes;
+}
+
+static unsigned record_mode(const struct world *w)
+{
+    char *path = mem_printf("%s/etc/iscsi/nodes/" IQN "/10.0.1.1,3260,1/default", w->dir);
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    free(path);
+    return st.st_mode & 07777;
+}
+
+static void test_chap_one_way(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    secrets(w, "{\"spec.chap.passwordRef\":\"geheim 1\"}");
+    apply(w, "iscsitargets", "san", CHAP_TARGET(""), false, &a);
+    assert_string_equal(a.reason, "Idle");
+    json_decref(a.detail);
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    assert_int_equal(a.state, ST_READY);
+    json_decref(a.detail);
+    assert_true(recorded(w, "node.session.auth.authmethod = CHAP"));
+    assert_true(recorded(w, "node.session.auth.username = we"));
+    assert_true(recorded(w, "node.session.auth.password = geheim 1"));
+    assert_false(recorded(w, "node.session.auth.username_in = .*"));
+    assert_int_equal(record_mode(w), 0600);
+    assert_false(called(w, "geheim")); /* never an argument */
+}
+
+static void test_chap_mutual_and_changed(void **state)
+{
+    static const char mutual[] =
+        CHAP_TARGET(",\"mutualUsername\":\"they\",\"mutualPasswordRef\":{\"secret\":\"san\"}");
+    struct world *w = *state;
+    struct answer a;
+
+    secrets(w, "{\"spec.chap.passwordRef\":\"geheim 1\",\"spec.chap.mutualPasswordRef\":\"2\"}");
+    apply(w, "iscsitargets", "san", mutual, false, &a);
+    json_decref(a.detail);
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    json_decref(a.detail);
+    assert_true(recorded(w, "node.session.auth.username_in = they"));
+    assert_true(recorded(w, "node.session.auth.password_in = 2"));
+    secrets(w, "{\"spec.chap.passwordRef\":\"neu\",\"spec.chap.mutualPasswordRef\":\"2\"}");
+    apply(w, "iscsitargets", "san", mutual, false, &a);
+    json_decref(a.detail);
+    assert_true(recorded(w, "node.session.auth.password = neu"));
+    assert_int_equal(record_mode(w), 0600);
+    apply(w, "iscsitargets", "san", target, false, &a); /* CHAP is gone again */
+    json_decref(a.detail);
+    assert_true(recorded(w, "node.session.auth.authmethod = None"));
+    assert_false(recorded(w, "node.session.auth.password.*"));
+}
+
+static void test_chap_without_secrets(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    apply(w, "iscsitargets", "san", CHAP_TARGET(""), false, &a);
+    assert_string_equal(a.reason, "SecretsMissing");
+    json_decref(a.detail);
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    assert_int_equal(a.state, ST_NOT_READY);
+    assert_string_equal(a.reason, "SecretsMissing");
+    json_decref(a.detail);
+    assert_false(called(w, "--login")); /* a login without them would only fail */
+    secrets(w, "{\"spec.chap.passwordRef\":\"geheim 1\"}");
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    assert_int_equal(a.state, ST_READY);
+    json_decref(a.detail);
+}
+
+/* A record that lost its secrets would end what works at the next login. */
+static void test_chap_record_kept_without_secrets(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    char *cmd = mem_printf("mkdir -p %s/etc/iscsi/nodes/" IQN "/10.0.1.1,3260,1; printf '# BEGIN "
+                           "RECORD\\nnode.session.auth.password = old\\n# END RECORD\\n' "
+                           ">%s/etc/iscsi/nodes/" IQN "/10.0.1.1,3260,1/default",
+                           w->dir, w->dir);
+
+    assert_int_equal(system(cmd), 0);
+    free(cmd);
+    touch(w, "in1", "");
+    touch(w, "in2", "");
+    apply(w, "iscsitargets", "san", CHAP_TARGET(""), false, &a);
+    assert_string_equal(a.reason, "LoggedIn");
+    json_decref(a.detail);
+    assert_true(recorded(w, "node.session.auth.password = old"));
+}
+
 /* --- groups --- */
 
 static void test_group_under_its_lock(void **state)
@@ -385,6 +555,101 @@ static void test_lvm_cannot_look(void **state)
     json_decref(a.detail);
 }
 
+/* --- LVM's configuration --- */
+
+static bool conf_has(const struct world *w, const char *line)
+{
+    char *cmd = mem_printf("grep -qF -e '%s' %s/etc/lvm/lvmlocal.conf 2>/dev/null", line, w->dir);
+    bool yes = system(cmd) == 0;
+
+    free(cmd);
+    return yes;
+}
+
+/* A group of Picket's, one of the host's own, and what is in lvmlocal.conf. */
+static void conf_setup(struct world *w, const char *text)
+{
+    char *dir = mem_printf("mkdir -p %s/etc/lvm", w->dir);
+    struct answer a;
+
+    assert_int_equal(system(dir), 0);
+    free(dir);
+    script(w, "lvm",
+           "case \"$1\" in\n"
+           "vgs) g() { printf "
+           "'{\"vg_uuid\":\"%s\",\"vg_name\":\"%s\",\"vg_size\":\"104857600\",\"vg_free\":\"0\","
+           "\"vg_extent_size\":\"4194304\",\"vg_attr\":\"wz--n-\",\"pv_count\":\"1\","
+           "\"vg_missing_pv_count\":\"0\"}' $1 $2; }\n"
+           "  printf '{\"report\":[{\"vg\":['; g u1 vg0; printf ,; g u2 root; echo ']}]}';;\n"
+           "pvs) echo "
+           "'{\"report\":[{\"pv\":[{\"pv_uuid\":\"p1\",\"pv_name\":\"/dev/mapper/" WWID
+           "\",\"vg_name\":\"vg0\",\"vg_uuid\":\"u1\",\"pv_size\":\"104857600\",\"pv_free\":\"0\","
+           "\"dev_size\":\"104857600\",\"pv_missing\":\"\",\"pv_duplicate\":\"\",\"pv_in_use\":"
+           "\"used\"}]}]}';;\n"
+           "esac");
+    if (text != NULL) {
+        touch(w, "etc/lvm/lvmlocal.conf", text);
+    }
+    make_lun(w, &a);
+}
+
+static void test_lvm_conf_written(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    conf_setup(w, "# shipped\nlocal {\n\t# host_id = 0\n}\n");
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    assert_string_equal(a.reason, "Ready");
+    json_decref(a.detail);
+    assert_true(conf_has(w, "# shipped")); /* not before every object is known */
+    st_host_synced(w->h);
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    assert_string_equal(a.reason, "Ready");
+    json_decref(a.detail);
+    assert_true(conf_has(w, " volume_list = [ \"root\" ]"));
+    assert_true(conf_has(w, "auto_activation_volume_list = [ \"root\" ]"));
+}
+
+static void test_lvm_conf_changed_by_hand(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+    char *cmd =
+        mem_printf("sed -i 's/\"root\"/\"root\", \"vg0\"/' %s/etc/lvm/lvmlocal.conf", w->dir);
+
+    conf_setup(w, NULL);
+    st_host_synced(w->h);
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    json_decref(a.detail);
+    assert_int_equal(system(cmd), 0);
+    free(cmd);
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    assert_string_equal(a.reason, "LvmConfigDrift");
+    assert_non_null(strstr(a.message, "changed by somebody"));
+    json_decref(a.detail);
+    assert_false(conf_has(w, "\"vg0\""));
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    assert_string_equal(a.reason, "Ready");
+    json_decref(a.detail);
+}
+
+static void test_lvm_conf_of_others(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    conf_setup(w, "local {\n  system_id = \"h1\"\n}\n");
+    st_host_synced(w->h);
+    apply(w, "volumegroups", "vg0", group, false, &a);
+    assert_int_equal(a.state, ST_READY);
+    assert_string_equal(a.reason, "LvmConfigDrift");
+    assert_non_null(strstr(a.message, "not Picket's"));
+    json_decref(a.detail);
+    assert_true(conf_has(w, "system_id = \"h1\""));
+    assert_false(conf_has(w, "volume_list"));
+}
+
 /* --- what hangs --- */
 
 static void test_a_stuck_command_blocks_nobody(void **state)
@@ -431,6 +696,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_portal_is_dark, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lun_without_its_target, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_initiator_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_initiator_name_in_use, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chap_one_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chap_mutual_and_changed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chap_without_secrets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chap_record_kept_without_secrets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lvm_conf_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lvm_conf_changed_by_hand, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lvm_conf_of_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_programs_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_group_under_its_lock, setup, teardown),
         cmocka_unit_test_setup_teardown(test_foreign_data, setup, teardown),
