@@ -80,8 +80,9 @@ struct rep_events {
     void (*on_role)(void *ctx, enum rep_role role, uint64_t term, uint64_t leader_id);
     /* This node leads and its barrier of this term has been applied: controllers may act. */
     void (*on_lead_ready)(void *ctx, uint64_t term);
-    /* A group was applied (after all its results were delivered). */
-    void (*on_applied)(void *ctx, uint64_t index);
+    /* A group was applied (after all its results were delivered).  Several may be applied before
+     * the first of these calls: `hash` is the state's right after this group, not of now. */
+    void (*on_applied)(void *ctx, uint64_t index, uint64_t hash);
     /* A call from a peer.  Answer with rep_reply, now or later, exactly once. */
     void (*on_call)(void *ctx, uint64_t from_id, const char *from_name, uint16_t kind,
                     const uint8_t *data, size_t len, uint64_t call_id);

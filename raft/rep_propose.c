@@ -284,6 +284,7 @@ int rep_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **re
                         r->cmds, n, r->results);
     e = rep_event(r, EVENT_APPLIED);
     e->a = index;
+    e->b = r->params.fsm.hash == NULL ? 0 : r->params.fsm.hash(r->params.fsm.ctx);
     r->log_bytes += buf->len;
     rep_snap_due(r);
     *result = r;

@@ -274,7 +274,7 @@ static void rep_run_event(struct rep *r, struct rep_event *e)
         rep_propose_applied(r, e);
         rep_forward_ready(r);
         if (ev->on_applied != NULL) {
-            ev->on_applied(ev->ctx, e->a);
+            ev->on_applied(ev->ctx, e->a, e->b);
         }
         break;
     case EVENT_LOST:

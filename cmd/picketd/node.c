@@ -360,9 +360,9 @@ static void on_lead_ready(void *ctx, uint64_t term)
     raw_leases_start(n->raw_leases, term);
 }
 
-static void on_applied(void *ctx, uint64_t index)
+static void on_applied(void *ctx, uint64_t index, uint64_t hash)
 {
-    upkeep_applied(ctx, index);
+    upkeep_applied(ctx, index, hash);
 }
 
 static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t kind,

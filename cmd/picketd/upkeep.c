@@ -150,9 +150,9 @@ static void fault(struct node *n)
 /* --- what a member says of itself --------------------------------------------------------------
  */
 
-void upkeep_applied(struct node *n, uint64_t index)
+void upkeep_applied(struct node *n, uint64_t index, uint64_t hash)
 {
-    agree_note(&n->upkeep->ring, index, store_hash(n->store));
+    agree_note(&n->upkeep->ring, index, hash);
     if (store_unfit(n->store)) {
         lg_err("upkeep",
                "level=%u known=%u msg=\"the cluster is at a feature level that this version does "

@@ -23,7 +23,7 @@ struct upkeep;
 struct upkeep *upkeep_new(struct node *n);
 /* Does STORE/diverged forbid to start?  ERR_CORRUPT says what to do. */
 int upkeep_may_start(const char *dir, struct err *err) ERR_USED;
-void upkeep_applied(struct node *n, uint64_t index);
+void upkeep_applied(struct node *n, uint64_t index, uint64_t hash);
 void upkeep_tick(struct node *n);
 /* NODE_CALL_INFO and NODE_CALL_DIVERGED. */
 void upkeep_info(struct node *n, uint64_t call_id);

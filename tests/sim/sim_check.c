@@ -683,11 +683,11 @@ static void wrap_ready(void *ctx, uint64_t term)
     w->events.on_lead_ready(w->events.ctx, term);
 }
 
-static void wrap_applied(void *ctx, uint64_t index)
+static void wrap_applied(void *ctx, uint64_t index, uint64_t hash)
 {
     struct wrap *w = ctx;
 
-    w->events.on_applied(w->events.ctx, index);
+    w->events.on_applied(w->events.ctx, index, hash);
 }
 
 static void wrap_call(void *ctx, uint64_t from, const char *name, uint16_t kind,

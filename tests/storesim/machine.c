@@ -251,6 +251,14 @@ static void apply(void *ctx, uint64_t index, uint64_t term, uint64_t leader_ms,
     n->applied = index;
 }
 
+uint64_t machine_state_after(uint64_t index)
+{
+    const struct entry *e = entry_at(index);
+
+    REQUIRE(e != NULL);
+    return e->state;
+}
+
 /* --- the rest of the machine: the glue's own, with the state compared after a restore ----------
  */
 

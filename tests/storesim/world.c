@@ -91,11 +91,12 @@ static void on_lead_ready(void *ctx, uint64_t term)
     leasebook_open(&s->book, s->store, node_clock(n->i));
 }
 
-static void on_applied(void *ctx, uint64_t index)
+static void on_applied(void *ctx, uint64_t index, uint64_t hash)
 {
     const struct wnode *n = ctx;
 
     REQUIRE(nodes[n->i].applied >= index);
+    REQUIRE(hash == machine_state_after(index));
 }
 
 static void on_call(void *ctx, uint64_t from_id, const char *from_name, uint16_t kind,
