@@ -144,6 +144,7 @@ struct agent {
     struct http_call *report_call;
     bool report_full;
     uint32_t report_failures;
+    uint64_t report_sequence; /* of the last one sent: rises through restarts of the agent, too */
     /* status */
     uv_timer_t tick; /* once a second */
     struct drv_job capacity_job;

@@ -274,6 +274,9 @@ static void send_reports(struct agent *a)
         return;
     }
     body = agent_body(a);
+    a->report_sequence =
+        clock_now_ms() > a->report_sequence ? clock_now_ms() : a->report_sequence + 1;
+    (void)json_object_set_new(body, "sequence", json_integer((json_int_t)a->report_sequence));
     (void)json_object_set_new(body, "full", json_boolean(a->report_full));
     (void)json_object_set_new(body, "items", items);
     (void)json_object_set_new(body, "gone", gone);

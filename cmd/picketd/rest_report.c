@@ -39,6 +39,26 @@ static bool report_object(const json_t *item, char *dst, size_t size)
            (size_t)snprintf(dst, size, "%s/%s", k->plural, name) < size;
 }
 
+/* Reports come in order: one that was under way for long (its agent has given up on it and told
+ * newer things through another picketd) must not undo them.  The newest number is kept beside the
+ * reports, as text that sorts like the numbers. */
+static void report_order(struct rest *r, struct arena *a, struct cmd_txn *t)
+{
+    char *key = arena_printf(a, "r/%s/order", r->name);
+    char *value = arena_printf(a, "%016" PRIx64 ".%016" PRIx64, ops_u64(r, "incarnation"),
+                               ops_u64(r, "sequence"));
+    struct bytes k = { (const uint8_t *)key, strlen(key) };
+    struct bytes v = { (const uint8_t *)value, strlen(value) };
+    bool first = store_get_str(r->node->store, key) == NULL;
+
+    t->cmp = ARENA_ARRAY(a, struct txn_cmp, 1);
+    t->n_cmp = 1;
+    t->cmp[0] =
+        first ? (struct txn_cmp){ .target = CMP_VERSION, .result = CMP_EQUAL, .key = k }
+              : (struct txn_cmp){ .target = CMP_VALUE, .result = CMP_LESS, .key = k, .value = v };
+    t->then_ops[t->n_then++] = (struct txn_op){ .kind = TXN_PUT, .key = k, .value = v };
+}
+
 struct stale {
     const json_t *items;
     struct arena *a;
@@ -51,6 +71,9 @@ static bool stale_visit(void *ctx, const struct kv *v)
 {
     struct stale *s = ctx;
 
+    if (str_eq(kv_key(v) + s->prefix, "order")) {
+        return true;
+    }
     for (size_t i = 0; i < json_array_size(s->items); i++) {
         char object[320];
 
@@ -95,6 +118,9 @@ static int report_build(struct rest *r, struct arena *a, struct cmd_txn *t, stru
         (void)snprintf(key, sizeof(key), "r/%s/", r->name);
         s.prefix = strlen(key);
         store_prefix(r->node->store, key, stale_visit, &s);
+    }
+    if (ops_u64(r, "sequence") != 0) { /* agents before this rule do not count */
+        report_order(r, a, t);
     }
     return 0;
 }
@@ -162,7 +188,16 @@ static void inventory_locks(struct rest *r, struct arena *a, struct cmd_safety *
 static void report_done(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct rest *r = data;
+    struct err late;
 
+    if (err == NULL && !ans->succeeded) {
+        (void)err_set(
+            &late, ERR_CONFLICT,
+            "a newer report of %s came first: send what is so now, with a higher sequence",
+            r->name);
+        rest_err(r, &late);
+        return;
+    }
     if (err == NULL && jget_bool(r->body, "full", false)) {
         struct cmd c = { .op = CMD_INVENTORY, .actor = ops_agent(r), .epoch = ops_u64(r, "epoch") };
 

@@ -256,5 +256,7 @@ struct sim_swarm_args {
     bool debug;
 };
 bool sim_swarm(const struct sim_swarm_args *args, struct sim_swarm_result *ret);
+/* The log of the world that sim_swarm runs now, for whoever dies in it. */
+const char *sim_swarm_story(void);
 
 #endif

@@ -2,7 +2,7 @@
 # loop, streams, disks, fence programs and the watchdog's socket (docs/simulation.md).
 CLUSTERSIM_C     := $(wildcard tests/sim/sim*.c)
 CLUSTERSIM_OBJS  := $(patsubst %.c,$(O)/%.o,$(CLUSTERSIM_C))
-CLUSTERSIM_WRAP  := open close read write fsync fdatasync fopen rename unlink link access mkdir scandir
+CLUSTERSIM_WRAP  := open close read write fsync fdatasync fopen _exit rename unlink link access mkdir scandir
 CLUSTERSIM_LDFL  := $(patsubst %,-Wl$(comma)--wrap=%,$(CLUSTERSIM_WRAP))
 
 # All of it but main in one file, for other programs that stand on the simulator.

@@ -385,6 +385,7 @@ void sim_job_fault(struct sim *s, const char *machine, const char *op, enum sim_
         if (str_eq(drv_op_name((enum drv_op)i), op)) {
             sim_log(s, "fault: %s: the next %u jobs \"%s\" %s", machine, count, op, names[f]);
             s->stats.faults++;
+            s->hung = s->hung || f == SIM_JOB_HANGS;
             sim_drv_fault(m->drv, (enum drv_op)i, kinds[f], count);
             return;
         }

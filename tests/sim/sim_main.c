@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -74,6 +75,17 @@ static void save_story(const struct args *a, uint64_t seed, const char *text)
     (void)fclose(f);
 }
 
+/* A simulator that dies leaves its story, too. */
+static const struct args *dying_args;
+static uint64_t dying_seed;
+
+static void on_death(int sig)
+{
+    save_story(dying_args, dying_seed, sim_swarm_story());
+    (void)signal(sig, SIG_DFL);
+    (void)raise(sig);
+}
+
 /* With --hours, every eighth seed is simulated heartbeat by heartbeat all the same. */
 static unsigned hours_of(const struct args *a, uint64_t seed)
 {
@@ -90,6 +102,11 @@ static void run_seed(const struct args *a, uint64_t seed, struct report *ret)
                                    .log = a->verbose ? stdout : NULL,
                                    .debug = a->debug };
 
+    dying_args = a;
+    dying_seed = seed;
+    (void)signal(SIGSEGV, on_death);
+    (void)signal(SIGBUS, on_death);
+    (void)signal(SIGABRT, on_death);
     (void)sim_swarm(&args, &r);
     *ret = (struct report){ .seed = seed,
                             .stats = r.stats,

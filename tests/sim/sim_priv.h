@@ -174,6 +174,7 @@ struct sim {
     size_t violations;
     bool stop; /* sim_run_until is satisfied */
     uint64_t next_life;
+    bool hung; /* a job of a hypervisor may hang until its agent gives up */
 };
 
 extern struct sim *sim_world; /* there is one */

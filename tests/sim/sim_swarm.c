@@ -571,3 +571,8 @@ bool sim_swarm(const struct sim_swarm_args *args, struct sim_swarm_result *ret)
     sim_free(w.s);
     return ret->violations == 0;
 }
+
+const char *sim_swarm_story(void)
+{
+    return sim_world == NULL ? "" : sim_log_text(sim_world);
+}
