@@ -68,6 +68,7 @@ for s in $sections; do
         step 'torture: build' 900 make -s -j2 torture-build
         step 'torture' 300 make -s torture SECONDS=60 ;;
     dev)
+        step 'build what the dev tests need' 1200 make -s -j2 WERROR=1 all build/faulty/picketd
         for t in tests/dev/*_test.py tests/dev/*_test.sh; do
             [ -e "$t" ] && step "dev $(basename "$t")" 300 "$t"
         done ;;

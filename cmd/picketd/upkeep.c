@@ -124,29 +124,6 @@ void upkeep_diverged(struct node *n, uint64_t from, const uint8_t *data, size_t 
     end_diverged(n, index, want, have);
 }
 
-/* For tests, in labs only: a file tells this replica to do what the others do not. */
-static void fault(struct node *n)
-{
-    static const char key[] = "k/fault";
-    struct txn_op op = { .kind = TXN_PUT,
-                         .key = { (const uint8_t *)key, sizeof(key) - 1 },
-                         .value = { (const uint8_t *)key, sizeof(key) - 1 } };
-    struct cmd c = { .op = CMD_TXN,
-                     .actor = { .role = ACTOR_RAW, .name = "fault" },
-                     .txn = { .then_ops = &op, .n_then = 1 } };
-    char *path = mem_printf("%s/fault-diverge", n->opts.data);
-    struct buf b = { 0 }, out = { 0 };
-    struct err err;
-
-    if (n->opts.lab && unlink(path) == 0 && cmd_encode(&c, &b, &err) == 0) {
-        lg_warn("upkeep", "msg=\"told to diverge, for a test\"");
-        store_apply(n->store, store_index(n->store), rep_term(n->rep), 0, b.data, b.len, &out);
-    }
-    buf_done(&b);
-    buf_done(&out);
-    free(path);
-}
-
 /* --- what a member says of itself --------------------------------------------------------------
  */
 
@@ -484,7 +461,6 @@ void upkeep_tick(struct node *n)
         return;
     }
     u->next_ms = now + ROUND_MS;
-    fault(n);
     if (!node_leads(n)) {
         u->n_members = 0;
         u->diverged[0] = u->disks_low[0] = 0;

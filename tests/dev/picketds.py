@@ -30,6 +30,7 @@ class Picketds:
         self.dir = tempfile.mkdtemp(prefix="picket-ds-")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("PICKET") and k != "KUBECONFIG"}
         self.procs = {}
+        self.programs = {}  # host -> another picketd than the one of PICKET_BIN_DIR
         self.port = random.randrange(20000, 30000) * 2
         self.net = random.randrange(70, 250)
 
@@ -79,7 +80,7 @@ class Picketds:
 
     def start(self, host):
         with open(self.path(host, "log"), "a") as log:
-            self.procs[host] = subprocess.Popen([os.path.join(dev.BIN, "picketd"), "--config",
+            self.procs[host] = subprocess.Popen([self.programs.get(host, os.path.join(dev.BIN, "picketd")), "--config",
                                                  self.path(host, "etc", "picketd.conf")], env=self.env, stdout=log,
                                                 stderr=log)
 

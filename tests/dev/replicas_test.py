@@ -21,6 +21,9 @@ metadata: {name: cluster}
 spec: {storage: {quota: 4Mi, rawQuota: 256Ki}}
 """
 
+# Our picketd with a way to change its state behind the log's back (fault_diverge.c).
+FAULTY = os.path.join(dev.BIN, "faulty", "picketd")
+
 
 def agreed_again(c):
     """All replicas were compared at an entry that is newer than now."""
@@ -105,6 +108,11 @@ def disarm(c):
 
 def diverged(c):
     bad = c.followers()[0]
+    c.stop(bad)
+    c.programs[bad] = FAULTY
+    c.start(bad)
+    c.wait("%s is back" % bad, lambda: c.view(bad).get("leader"))
+    agreed_again(c)
     with open(c.path(bad, "data", "fault-diverge"), "w"):
         pass
     c.wait("%s does something else" % bad, lambda: "told to diverge" in c.log(bad))
@@ -114,6 +122,7 @@ def diverged(c):
     dev.check(bad in c.condition("ReplicasAgree")["message"], "the condition names %s" % bad)
     dev.check(c.metric(c.leader(), "picket_state_diverged") == 1, "the metric")
     dev.check("DIFFERS" in c.log(c.leader()) and "DIFFERS" in c.log(bad), "no loud log on both sides")
+    del c.programs[bad]
     c.start(bad)
     c.wait("%s does not start again" % bad, lambda: c.ended(bad) == 1, 30)
     dev.check("join it anew" in c.log(bad), c.log(bad)[-600:])
@@ -123,6 +132,7 @@ def diverged(c):
 
 
 def test():
+    dev.check(os.access(FAULTY, os.X_OK), "%s is missing: make O=%s %s" % (FAULTY, dev.BIN, FAULTY))
     with picketds.Picketds() as c:
         mixed_versions(c)
         room(c)
