@@ -376,6 +376,32 @@ static void test_few(void **state)
     fake_free(f);
 }
 
+/* A machine that is not wanted any more, and whose lock is with a host that has not reported it:
+ * when that host falls silent or comes back, nothing but the lock leads to the machine. */
+static void test_held_without_report(void **state)
+{
+    struct fake *f = fake_new(13);
+    json_t *vm;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_put(f, simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "1Gi")));
+    fake_settle(f);
+    assert_int_equal(fake_acquire(f, "host0", "vm1"), 0);
+    fake_put(f, simple("VirtualMachine", "vm1",
+                       json_pack("{s:s, s:s}", "memory", "1Gi", "runPolicy", "Stopped")));
+    fake_settle(f);
+    for (unsigned i = 0; i < 2; i++) {
+        fake_lease(f, "host0", i == 1);
+        fake_settle(f);
+        vm = fake_get(f, "virtualmachines", "vm1");
+        assert_string_equal(jget_str(vm, "status.phase", ""), i == 0 ? "Unknown" : "Stopped");
+        json_decref(vm);
+    }
+    check_same(f, 13, 0);
+    fake_free(f);
+}
+
 static void test_what_if(void **state)
 {
     struct fake *f = fake_new(3);
@@ -582,10 +608,11 @@ static void test_macs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),   cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_few),      cmocka_unit_test(test_what_if),
-        cmocka_unit_test(test_relocate), cmocka_unit_test(test_lacks),
-        cmocka_unit_test(test_macs),     cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_random),  cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_few),     cmocka_unit_test(test_held_without_report),
+        cmocka_unit_test(test_what_if), cmocka_unit_test(test_relocate),
+        cmocka_unit_test(test_lacks),   cmocka_unit_test(test_macs),
+        cmocka_unit_test(test_drain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
