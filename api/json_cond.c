@@ -80,3 +80,14 @@ bool cond_set(json_t *obj, const char *type, const char *status, const char *rea
     }
     return changed;
 }
+
+void cond_drop(json_t *obj, const char *type)
+{
+    json_t *list = json_object_get(json_object_get(obj, "status"), "conditions");
+
+    for (size_t i = json_array_size(list); i > 0; i--) {
+        if (str_eq(json_string_value(json_object_get(json_array_get(list, i - 1), "type")), type)) {
+            (void)json_array_remove(list, i - 1);
+        }
+    }
+}

@@ -145,6 +145,8 @@ static const struct field check_spec[] = {
     { .name = "targets", LIST_OF(.type = F_ADDRESS, .text = "An address that should answer a ping."), .flags = FF_REQUIRED, .min = 1, .max = 16,
       .text = "Whom every host pings; best something that guests need too, such as the gateway." },
     { .name = "threshold", .type = F_INT, .deflt = "1", .min = 1, .max = 16, .text = "So many targets have to answer." },
+    { .name = "port", .type = F_INT, .min = 1, .max = 65535,
+      .text = "Open a TCP connection to this port instead of a ping; a refused one is an answer, too." },
     { .name = "interval", .type = F_DURATION, .deflt = "\"1s\"", .min = 100, .max = HOUR, .text = "How often." },
     { .name = "timeout", .type = F_DURATION, .min = 50, .max = MINUTE, .text = "How long one answer may take; without it the interval." },
     { .name = "failures", .type = F_INT, .deflt = "5", .min = 1, .max = 1000, .text = "After so many failures in a row the host has no network." },

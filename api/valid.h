@@ -91,6 +91,7 @@ bool json_as_duration(const json_t *v, uint64_t *ret_ms);
 bool cond_set(json_t *obj, const char *type, const char *status, const char *reason,
               const char *message, uint64_t wall_ms);
 const json_t *cond_get(const json_t *obj, const char *type);
+void cond_drop(json_t *obj, const char *type);
 
 /* Label selectors "a=b,c!=d,e in (x,y),!f"; field selectors
  * "metadata.name=x,status.phase!=Running". */

@@ -256,6 +256,7 @@ static void init_handles(struct agent *a)
     init_timer(a, &a->run_timer);
     init_timer(a, &a->report_timer);
     init_timer(a, &a->tick);
+    agent_check_init(a);
     CHECK(uv_async_init(a->loop, &a->async, on_async) == 0);
     a->async.data = a;
     __atomic_store_n(&a->async_ready, true, __ATOMIC_RELEASE);
@@ -355,6 +356,7 @@ static void part_closed(struct agent *a)
         return;
     }
     agent_apply_done(a);
+    agent_check_done(a);
     vmx_free(a->vmx);
     agent_watch_stop(a);
     agent_locks_done(a);
@@ -376,9 +378,9 @@ static void on_part_closed(void *ctx)
 
 void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
 {
-    uv_handle_t *handles[] = { (uv_handle_t *)&a->step_timer, (uv_handle_t *)&a->run_timer,
+    uv_handle_t *handles[] = { (uv_handle_t *)&a->step_timer,   (uv_handle_t *)&a->run_timer,
                                (uv_handle_t *)&a->report_timer, (uv_handle_t *)&a->tick,
-                               (uv_handle_t *)&a->async };
+                               (uv_handle_t *)&a->check_timer,  (uv_handle_t *)&a->async };
 
     OBJ_CHECK(a, AGENT_MAGIC);
     CHECK(!a->stopping);

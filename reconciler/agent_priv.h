@@ -161,6 +161,9 @@ struct agent {
     /* objects of the host */
     struct agent_apply *applies; /* under way */
     size_t n_applies;
+    /* NetworkChecks (agent_check.c) */
+    struct agent_check *checks;
+    uv_timer_t check_timer;
     /* stopping */
     bool starting;
     bool stopping;
@@ -207,6 +210,7 @@ void agent_watch_stop(struct agent *a);
 void agent_watch_tick(struct agent *a, uint64_t now); /* give back memory */
 const json_t *agent_object(void *ctx, const char *plural, const char *name);
 bool agent_synced(const struct agent *a);
+const struct agent_cache *agent_cache(struct agent *a, const char *plural); /* or NULL */
 struct agent_obj *agent_find(struct agent *a, const char *plural, const char *name);
 
 /* agent_apply.c */
@@ -214,6 +218,12 @@ void agent_apply_next(struct agent *a); /* begin what is due */
 void agent_apply_tick(struct agent *a, uint64_t now);
 void agent_apply_done(struct agent *a); /* frees what will not be answered any more */
 void agent_apply_deleted(struct agent *a, const char *plural, const char *name);
+
+/* agent_check.c */
+void agent_check_init(struct agent *a);
+void agent_check_follow(struct agent *a, const char *name); /* it changed, or is gone */
+void agent_check_follow_all(struct agent *a);               /* the host's labels did */
+void agent_check_done(struct agent *a); /* frees, when no question is in flight any more */
 
 /* agent_locks.c: the executor's calls of the API */
 extern const struct vmx_ops agent_vmx_ops;

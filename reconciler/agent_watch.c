@@ -22,7 +22,7 @@ static const struct {
     { "sharedfilesystems", true },
 };
 
-static struct agent_cache *find_cache(struct agent *a, const char *plural)
+const struct agent_cache *agent_cache(struct agent *a, const char *plural)
 {
     for (size_t i = 0; i < a->n_caches; i++) {
         if (str_eq(a->caches[i].plural, plural)) {
@@ -34,7 +34,7 @@ static struct agent_cache *find_cache(struct agent *a, const char *plural)
 
 struct agent_obj *agent_find(struct agent *a, const char *plural, const char *name)
 {
-    const struct agent_cache *c = find_cache(a, plural);
+    const struct agent_cache *c = agent_cache(a, plural);
 
     return c == NULL ? NULL : map_get(&c->objects, name);
 }
@@ -95,6 +95,14 @@ static void cluster_changed(struct agent *a, const json_t *cluster)
     vmx_kick_all(a->vmx); /* it may have been paused */
 }
 
+static void host_changed(struct agent *a, const json_t *host)
+{
+    if (a->on_host != NULL) {
+        a->on_host(a->ctx, host);
+    }
+    agent_check_follow_all(a); /* the labels say which */
+}
+
 static void changed(struct agent_cache *c, const char *name, struct agent_obj *o)
 {
     struct agent *a = c->a;
@@ -103,8 +111,10 @@ static void changed(struct agent_cache *c, const char *name, struct agent_obj *o
         vmx_kick(a->vmx, name);
     } else if (str_eq(c->plural, "clusters") && o != NULL) {
         cluster_changed(a, agent_object(a, c->plural, name));
-    } else if (str_eq(c->plural, "hosts") && o != NULL && a->on_host != NULL) {
-        a->on_host(a->ctx, agent_object(a, c->plural, name));
+    } else if (str_eq(c->plural, "hosts") && o != NULL) {
+        host_changed(a, agent_object(a, c->plural, name));
+    } else if (str_eq(c->plural, "networkchecks")) {
+        agent_check_follow(a, name);
     } else if (str_eq(c->plural, "volumes") || str_eq(c->plural, "volumegroups")) {
         a->volumes_version++;
         agent_slot_follow(a);

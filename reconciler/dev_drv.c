@@ -93,6 +93,7 @@ static void answer(struct dev_drv *d, struct dev_job *j)
     case DRV_VOL_CREATE:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
+    case DRV_PING:
         break;
     }
     job->cb(job, NULL);
@@ -124,8 +125,13 @@ static void run_done(uv_timer_t *t)
 static void dev_submit(struct drv *drv, struct drv_job *job)
 {
     struct dev_drv *d = dev(drv);
-    struct dev_job *j = OBJ_NEW(struct dev_job);
+    struct dev_job *j;
 
+    if (job->op == DRV_PING) {
+        host_ping_submit(d->ping, job);
+        return;
+    }
+    j = OBJ_NEW(struct dev_job);
     j->d = d;
     j->job = job;
     job->drv_private = j;
@@ -161,6 +167,7 @@ static void dev_submit(struct drv *drv, struct drv_job *job)
     case DRV_MIG_RECEIVE:
         (void)dev_job_fail(j, ERR_UNSUPPORTED, "dev guests cannot migrate; use a cold migration");
         return;
+    case DRV_PING:
     case DRV_NONE:
         break;
     }
@@ -171,6 +178,10 @@ static void dev_abort(struct drv *drv, struct drv_job *job)
 {
     struct dev_job *j = job->drv_private;
 
+    if (job->op == DRV_PING) {
+        host_ping_abort(dev(drv)->ping, job);
+        return;
+    }
     CHECK(j != NULL);
     if (!j->listed) {
         dev_dom_abort(dev(drv), j);
@@ -201,9 +212,17 @@ static void on_timer_closed(uv_handle_t *h)
 
 static void close_if_idle(struct dev_drv *d)
 {
-    if (d->closing && d->jobs == 0 && !uv_is_closing((uv_handle_t *)&d->timer)) {
+    if (d->closing && d->jobs == 0 && d->ping == NULL && !uv_is_closing((uv_handle_t *)&d->timer)) {
         uv_close((uv_handle_t *)&d->timer, on_timer_closed);
     }
+}
+
+static void on_ping_closed(void *ctx)
+{
+    struct dev_drv *d = ctx;
+
+    d->ping = NULL;
+    close_if_idle(d);
 }
 
 static void dev_close(struct drv *drv, void (*on_closed)(void *ctx), void *ctx)
@@ -222,7 +241,7 @@ static void dev_close(struct drv *drv, void (*on_closed)(void *ctx), void *ctx)
     for (size_t i = 0; map_next(&d->guests, &i, &vm, &v);) {
         dev_guest_drop(v); /* it runs on */
     }
-    close_if_idle(d);
+    host_ping_close(d->ping, on_ping_closed, d);
 }
 
 static int make_dir(const char *path, struct err *err)
@@ -275,6 +294,7 @@ int dev_drv_new(const struct dev_drv_opts *opts, struct drv **ret, struct err *e
     d->done_tail = &d->done;
     CHECK(uv_timer_init(d->loop, &d->timer) == 0);
     d->timer.data = d;
+    d->ping = host_ping_new(d->loop, PING_UDP);
     rc = make_dirs(d, err);
     if (rc != 0) {
         drv_close(&d->drv, NULL, NULL);

@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "reconciler/dev_drv.h"
+#include "reconciler/host_ping.h"
 
 #define DEV_DRV_MAGIC 0x64657664U
 #define DEV_DISKS_MAX 64
@@ -66,6 +67,7 @@ struct dev_drv {
     struct map dying;  /* vm -> struct dev_job: destroys that wait for the exit */
     uv_timer_t timer;  /* runs the callbacks of finished jobs */
     struct dev_job *done, **done_tail;
+    struct host_ping *ping; /* NULL: closed */
     size_t jobs;
     bool closing;
     void (*on_closed)(void *ctx);

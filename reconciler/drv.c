@@ -77,6 +77,7 @@ const char *drv_op_name(enum drv_op op)
         [DRV_ENUM_DOMAINS] = "enumerate-domains",
         [DRV_ENUM_VOLUMES] = "enumerate-volumes",
         [DRV_CAPACITY] = "capacity",
+        [DRV_PING] = "ping",
         [DRV_APPLY] = "apply",
     };
 
@@ -124,6 +125,9 @@ static void check_job(const struct drv_job *job)
         break;
     case DRV_APPLY:
         CHECK(job->kind != NULL);
+        CHECK(job->name != NULL);
+        break;
+    case DRV_PING:
         CHECK(job->name != NULL);
         break;
     case DRV_ENUM_DOMAINS:

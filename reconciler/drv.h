@@ -113,6 +113,8 @@ enum drv_op {
     DRV_ENUM_DOMAINS,   /* result.domains: all of them, or an error */
     DRV_ENUM_VOLUMES,   /* result.volumes: all that exist or are active */
     DRV_CAPACITY,       /* result.capacity */
+    DRV_PING,           /* name (an address) port: does it answer?  ERR_TIMEOUT, ERR_UNREACHABLE: it
+                         * does not; other errors: it could not be asked.  Ends at deadline_ms */
     DRV_APPLY,          /* kind name object (NULL: deleted): LUN, Bond, ...; result.ready */
 };
 const char *drv_op_name(enum drv_op op); /* "start", ... */
@@ -155,6 +157,7 @@ struct drv_job {
     const char *name;
     const json_t *secrets; /* DRV_APPLY: "spec.chap.passwordRef" -> plain value, or NULL; not kept
                               by the caller and never logged */
+    uint16_t port;         /* DRV_PING: of a TCP connection, 0: an echo request */
     const char *peer;      /* migration: name of the other host */
     const char *peer_address; /* "IP:PORT": SUSPEND connects there, RECEIVE listens there */
     const char *migration;    /* its uid, the same on both ends */

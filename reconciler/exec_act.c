@@ -39,6 +39,7 @@ static void job_seen(struct vmx_item *it, const struct err *err)
     case DRV_ENUM_DOMAINS:
     case DRV_ENUM_VOLUMES:
     case DRV_CAPACITY:
+    case DRV_PING:
     case DRV_APPLY:
     case DRV_NONE:
         return;

@@ -197,6 +197,11 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     }
     j->fault = take_fault(s, job->op);
     j->at_ms = sim_now(s) + 1 + t / 2 + (t == 0 ? 0 : prng_below(&s->rng, t + t / 2 + 1));
+    if (job->op == DRV_PING && s->opts.answers != NULL &&
+        !s->opts.answers(s->opts.ctx, job->name)) {
+        j->silent = true;
+        j->at_ms = job->deadline_ms;
+    }
     if (j->fault == SIM_FAULT_HANG) {
         j->at_ms = UINT64_MAX;
     }

@@ -30,6 +30,8 @@ struct sim_drv_opts {
     uint64_t list_ms;
     uint64_t shutdown_ms; /* from the request until the guest has gone */
     uint64_t memory_bytes, cpus;
+    /* DRV_PING: does the address answer?  NULL: every address does. */
+    bool (*answers)(void *ctx, const char *address);
 };
 
 enum sim_fault {

@@ -118,6 +118,7 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
     case DRV_ENUM_DOMAINS:
     case DRV_ENUM_VOLUMES:
     case DRV_CAPACITY:
+    case DRV_PING:
     case DRV_APPLY:
         return err_set(err, ERR_UNSUPPORTED, "%s is not simulated", drv_op_name(j->op));
     }
@@ -144,6 +145,9 @@ static int perform(struct sim_drv *s, struct sim_job *j, struct err *err)
     }
     if (j->op >= DRV_MIG_SUSPEND && j->op <= DRV_MIG_RECEIVE) {
         return err_set(err, ERR_UNSUPPORTED, "%s is not simulated", drv_op_name(j->op));
+    }
+    if (j->silent) {
+        return err_set(err, ERR_TIMEOUT, "no answer");
     }
     if (!sim_is_domain_op(j->op)) {
         return 0; /* answered in sim_job_finish */

@@ -36,6 +36,7 @@ struct sim_job {
     uint64_t at_ms; /* UINT64_MAX: hangs */
     enum sim_fault fault;
     bool aborted;
+    bool silent; /* DRV_PING: nobody answers */
 };
 
 struct sim_drv {

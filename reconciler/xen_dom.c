@@ -348,6 +348,7 @@ void xen_job_begin(struct xen_job *j)
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
     case DRV_ENUM_VOLUMES:
+    case DRV_PING:
     case DRV_APPLY:
         break; /* not for this thread */
     }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "reconciler/host_ping.h"
 #include "reconciler/intent.h"
 #include "reconciler/xen_map.h"
 #include "reconciler/xen_priv.h"
@@ -306,6 +307,8 @@ static void xen_submit(struct drv *d, struct drv_job *job)
 
     if (for_storage(job->op)) {
         x->storage->ops->submit(x->storage, job);
+    } else if (job->op == DRV_PING) {
+        host_ping_submit(x->ping, job);
     } else if (job->op != DRV_APPLY) {
         submit_own(x, job);
     } else if (x->apply != NULL) {
@@ -322,6 +325,10 @@ static void xen_abort(struct drv *d, struct drv_job *job)
 
     if (for_storage(job->op)) {
         x->storage->ops->abort(x->storage, job);
+        return;
+    }
+    if (job->op == DRV_PING) {
+        host_ping_abort(x->ping, job);
         return;
     }
     if (job->op == DRV_APPLY && x->apply != NULL) {
@@ -414,7 +421,7 @@ static void close_next(struct xen_drv *x)
         return;
     }
     x->finishing = true;
-    x->open = 4 + (x->apply != NULL);
+    x->open = 5 + (x->apply != NULL);
     if (!x->worker_ended) {
         lg_err("xen", "msg=\"libxl hangs; its thread is left behind\"");
         uv_mutex_lock(&x->w->lock);
@@ -427,6 +434,7 @@ static void close_next(struct xen_drv *x)
     if (x->apply != NULL) {
         x->apply->ops->close(x->apply, on_part_closed, x);
     }
+    host_ping_close(x->ping, on_part_closed, x);
     x->storage->on_event = NULL;
     x->storage->ops->close(x->storage, on_part_closed, x);
 }
@@ -510,6 +518,7 @@ static void handles(struct xen_drv *x)
     x->timer.data = x;
     x->sigchld.data = x;
     CHECK(uv_signal_start(&x->sigchld, on_sigchld, SIGCHLD) == 0);
+    x->ping = host_ping_new(x->loop, PING_ICMP);
 }
 
 int xen_drv_new(const struct xen_drv_opts *opts, struct drv **ret, struct err *err)

@@ -143,6 +143,7 @@ struct xen_drv {
     uv_loop_t *loop;
     struct xen_storage *storage;
     struct host_apply *apply;
+    struct host_ping *ping;
     struct xen_work *w;
     uv_async_t notify;
     uv_signal_t sigchld;

@@ -213,6 +213,7 @@ static void pass_run(struct controller *c)
         c->resync_ms = p->now_ms + RESYNC_MS;
         ctl_mark_all(c);
     }
+    ctl_netcheck_pass(p);
     ctl_fence_pass(p);
     ctl_ready_scan(p); /* after leases were granted to hosts that have just registered */
     ctl_terms_pass(p);
@@ -358,6 +359,7 @@ void controller_stop(struct controller *c)
     c->places = NULL;
     free_values(&c->hosts);
     free_values(&c->attempts);
+    free_values(&c->alone);
 }
 
 void controller_start(struct controller *c, uint64_t term)

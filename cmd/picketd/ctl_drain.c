@@ -49,17 +49,6 @@ static void visit(void *ctx, const char *lock)
     }
 }
 
-static void no_condition(json_t *host)
-{
-    json_t *list = json_object_get(json_object_get(host, "status"), "conditions");
-
-    for (size_t i = json_array_size(list); i > 0; i--) {
-        if (str_eq(jget_str(json_array_get(list, i - 1), "type", ""), "Drained")) {
-            (void)json_array_remove(list, i - 1);
-        }
-    }
-}
-
 /* Since when; kept from the first look on. */
 static uint64_t since(struct pass *p, json_t *next)
 {
@@ -109,7 +98,7 @@ void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next)
 
     if (!jget_bool(host->json, "spec.maintenance", false)) {
         (void)json_object_del(json_object_get(next, "status"), "drain");
-        no_condition(next);
+        cond_drop(next, "Drained");
         return;
     }
     if (p->c->places == NULL) {

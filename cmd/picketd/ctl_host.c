@@ -50,6 +50,7 @@ static void host_update(struct pass *p, const struct ctl_obj *o, const struct de
         (void)json_object_del(json_object_get(next, "status"), "fencing");
     }
     ctl_drain_status(p, o, next);
+    ctl_netcheck_host(p, o, next);
     (void)cond_set(next, "Ready", d->ready, d->reason, d->message, p->wall_ms);
     (void)cond_set(next, "FencingReady", d->fencing_ready, d->fencing_reason, d->fencing_message,
                    p->wall_ms);
@@ -224,14 +225,19 @@ void ctl_device_pass(struct pass *p)
 
 void ctl_ref_one(struct pass *p, const struct ctl_obj *o)
 {
+    const char *missing;
     json_t *next;
 
     if (has_own_writer(o->k)) {
         return;
     }
+    missing = pass_missing_refs(p, o);
     next = json_deep_copy(o->json);
-    ref_condition(p, o, pass_missing_refs(p, o), next);
+    ref_condition(p, o, missing, next);
     ctl_disk_status(p, o, next);
+    if (str_eq(o->k->name, "NetworkCheck") && *missing == 0) {
+        ctl_netcheck_status(p, o, next);
+    }
     pass_update(p, o, next);
 }
 

@@ -56,6 +56,7 @@ struct controller {
     bool what_if;        /* no controller at all: see pass_what_if */
     struct map overlay;  /* what-if: "plural/name" -> struct ctl_obj; json NULL: deleted */
     uint64_t refused_ms; /* no pass before: the log took nothing a moment ago */
+    struct map alone;    /* "check host" -> struct ctl_time: alone without network since then */
     uint64_t recheck_ms; /* the next pass at the latest */
     uint64_t resync_ms;  /* everything is looked at again */
 
@@ -87,6 +88,8 @@ struct pass {
     size_t n_changes;
     size_t bytes;
     bool more; /* there was more to change than fits */
+    struct netcheck *checks;
+    size_t n_checks;
 };
 
 /* Ask to be run again no later than that. */
@@ -144,6 +147,11 @@ bool ctl_avoid_active(const struct pass *p, const json_t *entry);
 void ctl_avoid_pass(struct pass *p);
 /* status.drain and the condition Drained of a host. */
 void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next);
+/* NetworkChecks: looked at together before the hosts; then the condition of a host, the status of a
+ * check. */
+void ctl_netcheck_pass(struct pass *p);
+void ctl_netcheck_host(struct pass *p, const struct ctl_obj *host, json_t *next);
+void ctl_netcheck_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 /* One object. */
 void ctl_ref_one(struct pass *p, const struct ctl_obj *o);
 void ctl_volume_one(struct pass *p, const struct ctl_obj *o);

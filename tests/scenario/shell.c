@@ -317,6 +317,16 @@ static json_t *op_device_cut(struct shell *sh, const json_t *a)
     return NULL;
 }
 
+static json_t *op_gateway_cut(struct shell *sh, const json_t *a)
+{
+    const char *m = arg_machine(sh, a, 1);
+
+    if (sh->error[0] == 0) {
+        sim_gateway_cut(sh->sim, m, arg_bool(a, 2));
+    }
+    return NULL;
+}
+
 static json_t *op_device(struct shell *sh, const json_t *a)
 {
     static const struct {
@@ -467,6 +477,7 @@ static const struct shell_op {
     { "heal", op_heal },
     { "is-device", op_is_device },
     { "device-cut", op_device_cut },
+    { "gateway-cut", op_gateway_cut },
     { "device", op_device },
     { "device-latency", op_device_latency },
     { "guest", op_guest },

@@ -133,7 +133,9 @@ class Sim:
         for d in ("in", "out"):
             if d in w:
                 way = d
-        if other is not None and self.ask("is-device", other):
+        if other == "gateway":
+            self.ask("gateway-cut", host, True)
+        elif other is not None and self.ask("is-device", other):
             self.ask("device-cut", host, other, True)
         elif other is None and link < 0 and not way:
             self.ask("isolate", host, True)

@@ -181,12 +181,23 @@ void sim_isolate(struct sim *s, const char *machine, bool cut)
     s->stats.faults++;
     cut_one(s, machine, NULL, SIM_ALL_LINKS, cut);
     cut_one(s, NULL, machine, SIM_ALL_LINKS, cut);
+    sim_machine(s, machine)->no_gateway = cut;
     sim_devs_isolate(s, sim_machine(s, machine), cut);
+}
+
+void sim_gateway_cut(struct sim *s, const char *machine, bool cut)
+{
+    sim_log(s, "fault: %s %s the users' network", machine, cut ? "loses" : "reaches");
+    s->stats.faults++;
+    sim_machine(s, machine)->no_gateway = cut;
 }
 
 void sim_heal(struct sim *s)
 {
     sim_log(s, "fault: the network is healed");
+    for (unsigned i = 0; i < s->n_machines; i++) {
+        s->machines[i].no_gateway = false;
+    }
     cut_one(s, NULL, NULL, SIM_ALL_LINKS, false);
     sim_devs_heal(s);
 }

@@ -131,6 +131,8 @@ void sim_cut(struct sim *s, const char *from, const char *to, int link, bool cut
 void sim_cut_both(struct sim *s, const char *a, const char *b, int link, bool cut);
 /* From and to everybody, the fence devices included, on all links. */
 void sim_isolate(struct sim *s, const char *machine, bool cut);
+/* What NetworkChecks ask for is beyond a network of its own, which carries nothing else. */
+void sim_gateway_cut(struct sim *s, const char *machine, bool cut);
 void sim_heal(struct sim *s); /* every cut, of devices too */
 /* One-way time of packets, uniformly drawn (µs). */
 void sim_latency(struct sim *s, unsigned min_us, unsigned max_us);

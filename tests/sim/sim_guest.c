@@ -250,6 +250,14 @@ static uint64_t drv_clock(void *ctx)
     return machine_ms(ctx);
 }
 
+static bool answers(void *ctx, const char *address)
+{
+    const struct machine *m = ctx;
+
+    (void)address;
+    return !m->no_gateway;
+}
+
 void guest_machine_new(struct machine *m)
 {
     struct sim_drv_opts o = { .now_ms = drv_clock,
@@ -262,7 +270,8 @@ void guest_machine_new(struct machine *m)
                               .list_ms = 20,
                               .shutdown_ms = 1500,
                               .memory_bytes = 64ULL << 30,
-                              .cpus = 16 };
+                              .cpus = 16,
+                              .answers = answers };
 
     m->drv = sim_drv_new(&o);
 }

@@ -114,6 +114,7 @@ struct machine {
     bool powered;  /* current at the plug */
     bool booted;   /* processes may run */
     bool suspended;
+    bool no_gateway; /* the users' network is cut */
     uint64_t boots, boot_gen, booted_us;
     char boot_id[40], hardware_id[40];
     /* clock */

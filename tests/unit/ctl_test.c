@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -507,6 +508,74 @@ static void test_lacks(void **state)
     fake_free(f);
 }
 
+static void found(struct fake *f, const char *host, const char *state)
+{
+    fake_report(f, host, "networkchecks", "users",
+                json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:s}}", "kind", "NetworkCheck", "name",
+                          "users", "state", str_eq(state, "Passing") ? "Ready" : "NotReady",
+                          "message", "no answer from 192.168.1.254", "status", "state", state,
+                          "reachable", 0, "since", "2026-01-01T00:00:00Z"));
+    fake_settle(f);
+}
+
+static void reachable(struct fake *f, const char *host, const char *reason)
+{
+    json_t *h = fake_get(f, "hosts", host);
+
+    assert_string_equal(jget_str(cond_get(h, "NetworkReachable"), "reason", "-"), reason);
+    json_decref(h);
+}
+
+/* A host that alone lost the users' network is left after a while; when all lost it, nobody moves.
+ */
+static void test_netcheck(void **state)
+{
+    struct fake *f = fake_new(12);
+    char host[32];
+    json_t *o;
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_host(f, "host1", "5Gi", 4, "r1");
+    fake_put(f, simple("VirtualMachine", "vm1", json_pack("{s:s}", "memory", "2Gi")));
+    fake_settle(f);
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    assert_int_equal(fake_acquire(f, "host0", "vm1"), 0);
+    reachable(f, "host0", "-");
+    fake_put(f, simple("NetworkCheck", "users",
+                       json_pack("{s:[s], s:s, s:s}", "targets", "192.168.1.254", "action",
+                                 "MigrateAway", "interval", "100ms")));
+    fake_settle(f);
+    reachable(f, "host0", "NotAsked");
+    found(f, "host0", "Failing");
+    reachable(f, "host0", "FailsEverywhere"); /* nobody passes: where should they go? */
+    found(f, "host1", "Failing");
+    fake_again(f);
+    fake_settle(f);
+    reachable(f, "host0", "FailsEverywhere");
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    found(f, "host1", "Passing");
+    reachable(f, "host0", "Unreachable"); /* host0 may be a round behind */
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    for (int i = 0; i < 600 && !str_eq(assigned(f, "vm1", host, sizeof(host)), "host1"); i++) {
+        (void)usleep(20000); /* in the end it is believed */
+        fake_settle(f);
+    }
+    reachable(f, "host0", "MigrateAway");
+    fake_again(f);
+    fake_settle(f);
+    reachable(f, "host0", "MigrateAway");
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host1");
+    o = fake_get(f, "networkchecks", "users");
+    assert_string_equal(jget_str(cond_get(o, "Ready"), "reason", "-"), "FailsOnSomeHosts");
+    assert_string_equal(jget_str(o, "status.hosts.host0.state", "-"), "Failing");
+    json_decref(o);
+    fake_delete(f, "networkchecks", "users");
+    fake_settle(f);
+    reachable(f, "host0", "-");
+    fake_free(f);
+}
+
 static void maintain(struct fake *f, const char *host, bool on)
 {
     json_t *h = fake_get(f, "hosts", host);
@@ -612,7 +681,7 @@ int main(void)
         cmocka_unit_test(test_few),     cmocka_unit_test(test_held_without_report),
         cmocka_unit_test(test_what_if), cmocka_unit_test(test_relocate),
         cmocka_unit_test(test_lacks),   cmocka_unit_test(test_macs),
-        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_drain),   cmocka_unit_test(test_netcheck),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
