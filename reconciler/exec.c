@@ -291,6 +291,9 @@ static void process(struct vmx *x, struct vmx_item *it)
 
     it->due_ms = 0;
     plan(it);
+    if (it->plan.intent.latch != VM_LATCH_NONE) {
+        it->failures = 0; /* given up: the next time is counted anew */
+    }
     vmx_report_item(it);
     if (it->plan.done) {
         forget(x, it);
@@ -347,6 +350,7 @@ static void failed(struct vmx_item *it, enum act_kind k, const struct err *err)
     free(it->last_error);
     it->last_error = text;
     it->failures = it->failed_kind == k ? it->failures + 1 : 1;
+    it->first_failed_ms = it->failures == 1 ? vmx_now(it->x) : it->first_failed_ms;
     it->failed_kind = k;
     it->retry_ms = vmx_now(it->x) + backoff(k, it->failures);
     if (news) {

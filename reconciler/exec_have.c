@@ -123,6 +123,10 @@ void vmx_have(struct vmx_item *it, const struct vm_env *env, struct vm_have *ret
         .adjusted = it->want.vm.exists && it->adjusted_generation == it->want.vm.generation,
         .last_error = arena_strdup(&it->a, it->last_error),
     };
+    if (it->failed_kind == ACT_ACTIVATE || it->failed_kind == ACT_CREATE_VOLUME) {
+        ret->setup_failures = it->failures;
+        ret->setup_since_ms = it->first_failed_ms;
+    }
     vmx_lock_view(it->x, vmx_vm_lock(&it->a, it->rec.vm), &ret->lock);
     have_vols(it, ret);
 }

@@ -111,6 +111,9 @@ struct vm_have {
     uint32_t vcpus;
     bool adjusted;          /* to this generation of the spec; what the guest makes of it is its */
     const char *last_error; /* of the last failed step, or NULL */
+    /* A volume could not be created or activated so often in a row, and since when. */
+    uint32_t setup_failures;
+    uint64_t setup_since_ms;
 };
 
 /* What the host must not forget about a virtual machine, written before it is acted upon. */

@@ -3,6 +3,8 @@
 #include "base/obj.h"
 #include "base/str.h"
 
+#define SETUP_MS 10000U /* a volume that cannot be had is waited for so long */
+
 /* No domain here: start it, wait with a reason, or give back what is held. */
 
 bool vmp_holds(const struct vmp *c)
@@ -352,6 +354,14 @@ static bool absence_explained(struct vmp *c)
     CHECK_UNREACHABLE();
 }
 
+/* Its storage does not come here: another host may reach it.  Not at once: paths and sessions come
+ * back. */
+static bool setup_hopeless(const struct vmp *c)
+{
+    return vmp_on(c) && c->have->setup_failures > c->want->restart_count &&
+           c->env->now_ms >= c->have->setup_since_ms + SETUP_MS;
+}
+
 void vmp_absent(struct vmp *c)
 {
     if (!absence_explained(c)) {
@@ -366,6 +376,10 @@ void vmp_absent(struct vmp *c)
         vmp_block(c, 0, "reconciling is paused");
         vmp_report(c, "Absent", "Paused", "reconciling is paused (spec.paused)");
         return;
+    }
+    if (setup_hopeless(c)) {
+        c->next->restarts_total++;
+        vmp_latch(c, VM_LATCH_GAVE_UP, VM_WHY_START_FAILED);
     }
     if (!vmp_on(c)) {
         off(c);

@@ -228,6 +228,9 @@ void ctl_world_event(void *ctx, const struct world_change *ch)
         if (ch->o != NULL) {
             ctl_mark(c, ch->o);
         }
+        if (str_eq(ch->k->name, "Volume")) { /* who waits for it says who has it */
+            world_referrers(c->world, ch->k, ch->name, mark_visit, c);
+        }
         return;
     case WORLD_HOST:
         c->dirty = true;

@@ -162,6 +162,66 @@ static struct phase phase_reported(struct pass *p, const struct vm_view *v)
                       message);
 }
 
+/* The machine that uses a volume: of those that name it, the one that the same host holds. */
+struct disk_user {
+    struct pass *p;
+    const struct ctl_obj *self;
+    const struct s_lock *volume;
+    const char *name;
+};
+
+static void disk_user(void *ctx, struct ctl_obj *o)
+{
+    struct disk_user *u = ctx;
+    const struct s_lock *l = pass_lock(u->p, o->k->plural, o->name);
+
+    if (str_eq(o->k->name, "VirtualMachine") && o != u->self && l != NULL &&
+        l->owner.incarnation == u->volume->owner.incarnation) {
+        u->name = o->name;
+    }
+}
+
+/* The machine that declared the volume in place, or NULL. */
+static struct ctl_obj *disk_owner(struct pass *p, const char *volume)
+{
+    const struct ctl_obj *o = ctl_find(p->c, "volumes", volume);
+
+    if (o == NULL ||
+        !str_eq(jget_str(o->json, "metadata.ownerReferences.0.kind", ""), "VirtualMachine")) {
+        return NULL;
+    }
+    return ctl_find(p->c, "virtualmachines",
+                    jget_str(o->json, "metadata.ownerReferences.0.name", ""));
+}
+
+/* "volume db-root is in use by db on node1; ", "" when no other machine has its disks. */
+static const char *who_has_disks(struct pass *p, const struct ctl_obj *vm)
+{
+    const struct kind *k = kind_find("Volume");
+    const json_t *disks = jget(vm->json, "spec.disks");
+    struct ctl_obj *owner;
+    const char *text = "";
+
+    for (size_t i = 0; i < json_array_size(disks); i++) {
+        const char *volume = jget_str(json_array_get(disks, i), "volume", "");
+        struct disk_user u = { .p = p, .self = vm, .volume = pass_lock(p, "volumes", volume) };
+
+        if (u.volume == NULL || u.volume->owner.incarnation == 0) {
+            continue;
+        }
+        world_referrers(p->c->world, k, volume, disk_user, &u);
+        owner = disk_owner(p, volume);
+        if (owner != NULL) {
+            disk_user(&u, owner);
+        }
+        if (u.name != NULL) {
+            text = arena_printf(&p->a, "%svolume %s is in use by %s on %s; ", text, volume, u.name,
+                                u.volume->owner.host);
+        }
+    }
+    return text;
+}
+
 static struct phase phase_idle(struct pass *p, const struct vm_view *v, const struct vm_place *pl)
 {
     if (*v->missing != 0) {
@@ -176,6 +236,12 @@ static struct phase phase_idle(struct pass *p, const struct vm_view *v, const st
     }
     if (!v->wanted) {
         return phase_make("Stopped", "False", "NotWanted", "runPolicy is Stopped");
+    }
+    if (*pl->host != 0 && v->report != NULL && str_eq(v->report_host, pl->host) &&
+        str_eq(v->state, "Absent") && *jget_str(v->report, "message", "") != 0) {
+        return phase_make("Starting", "False", jget_str(v->report, "reason", "NotStarted"),
+                          arena_printf(&p->a, "%s%s: %s", who_has_disks(p, v->o), pl->host,
+                                       jget_str(v->report, "message", "")));
     }
     if (*pl->host != 0) {
         return phase_make("Starting", "False", "Assigned",

@@ -229,6 +229,9 @@ static void read_line(struct world *w, const char *l)
         read_vol(w, l + 4);
     } else if (str_starts(l, "intent ")) {
         read_intent(w, l + 7);
+    } else if (str_starts(l, "setup ")) {
+        w->have.setup_failures = (uint32_t)at(w, l + 6, "failures", 0);
+        w->have.setup_since_ms = at(w, l + 6, "since", NOW);
     } else if (str_starts(l, "error ")) {
         w->have.last_error = arena_strdup(&w->a, l + 6);
     } else {
