@@ -85,6 +85,18 @@ int api_error_from_status(const json_t *status, struct err *err)
     return err->code;
 }
 
+int api_error_from_item(const json_t *item, struct err *err)
+{
+    int code = api_code_by_name(json_string_value(json_object_get(item, "error")));
+    const char *message = json_string_value(json_object_get(item, "message"));
+
+    code = code != 0 ? code : ERR_UNKNOWN_OUTCOME;
+    (void)err_set(err, code, "%s", message != NULL ? message : err_text(code));
+    err->native = err_http(code);
+    err->origin = "http";
+    return code;
+}
+
 int api_error_from_reply(const struct http_reply *reply, struct err *err)
 {
     int named = api_code_by_name(http_header_get(&reply->headers, HTTP_ERROR_HEADER));

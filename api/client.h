@@ -107,6 +107,9 @@ struct http_call *api_patch(struct api_client *c, const char *plural, const char
 struct http_call *api_delete(struct api_client *c, const char *plural, const char *name,
                              const json_t *options, api_cb *cb, void *data);
 
+/* The error of one part of an answer: {error: "ERR_...", message}. */
+int api_error_from_item(const json_t *item, struct err *err);
+
 /* Turn an answer that is not 2xx into an error, from its Status body if it has one. */
 int api_error_from_reply(const struct http_reply *reply, struct err *err);
 

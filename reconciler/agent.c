@@ -230,6 +230,7 @@ static int open_clients(struct agent *a, const struct agent_opts *o, struct err 
 {
     struct renew_opts ro = { .host = o->name,
                              .probe = true,
+                             .realtime = o->realtime,
                              .endpoints = o->endpoints,
                              .n_endpoints = o->n_endpoints,
                              .tls_cert = o->tls_cert,
@@ -257,6 +258,7 @@ static void init_handles(struct agent *a)
     init_timer(a, &a->report_timer);
     init_timer(a, &a->tick);
     agent_check_init(a);
+    init_timer(a, &a->sets_timer);
     CHECK(uv_async_init(a->loop, &a->async, on_async) == 0);
     a->async.data = a;
     __atomic_store_n(&a->async_ready, true, __ATOMIC_RELEASE);
@@ -272,6 +274,7 @@ static struct agent *make(uv_loop_t *loop, const struct agent_opts *o, struct dr
     struct err err;
 
     a->magic = AGENT_MAGIC;
+    agent_sets_init(a);
     a->loop = loop;
     a->name = mem_strdup(o->name);
     a->data = mem_strdup(o->data);
@@ -360,6 +363,7 @@ static void part_closed(struct agent *a)
     vmx_free(a->vmx);
     agent_watch_stop(a);
     agent_locks_done(a);
+    agent_sets_done(a);
     free_agent(a);
     if (on_stopped != NULL) {
         on_stopped(ctx);
@@ -380,7 +384,8 @@ void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx)
 {
     uv_handle_t *handles[] = { (uv_handle_t *)&a->step_timer,   (uv_handle_t *)&a->run_timer,
                                (uv_handle_t *)&a->report_timer, (uv_handle_t *)&a->tick,
-                               (uv_handle_t *)&a->check_timer,  (uv_handle_t *)&a->async };
+                               (uv_handle_t *)&a->check_timer,  (uv_handle_t *)&a->sets_timer,
+                               (uv_handle_t *)&a->async };
 
     OBJ_CHECK(a, AGENT_MAGIC);
     CHECK(!a->stopping);

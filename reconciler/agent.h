@@ -29,6 +29,7 @@ struct agent_opts {
     const char *heartbeat_dir;    /* where the storage heartbeat is a file (dev), NULL: in /dev */
     uint32_t watchdog_timeout_ms; /* W wanted; 0: from the cluster's timing */
     bool dev;                     /* timing defaults of `picket dev` */
+    bool realtime;                /* renewals by a real-time thread, where that is allowed */
     /* The host must be reset: this boot can never be part of the cluster again (safety.md 1). */
     void (*on_reset)(void *ctx, const char *why);
     /* Once a second: the newest renewal that was acknowledged left at sent_ms.  May be NULL. */

@@ -179,19 +179,18 @@ static const struct err *outcome(const struct err *err, struct err *copy)
     return err;
 }
 
-static void on_acquired(void *data, const struct err *err, json_t *j)
+static void on_acquired(void *data, const struct err *err, const json_t *j)
 {
     struct agent_call *c = data;
     const json_t *tokens = jget(j, "tokens");
-    uint64_t values[256]; /* CMD_MAX_LOCKS */
+    uint64_t values[1024]; /* CMD_MAX_LOCKS */
     struct err copy;
     size_t n = json_array_size(tokens);
 
     for (size_t i = 0; i < n && i < ARRAY_LEN(values); i++) {
         values[i] = (uint64_t)json_integer_value(json_array_get(tokens, i));
     }
-    c->acquired(c->data, outcome(err, &copy), values, n < ARRAY_LEN(values) ? n : 0);
-    agent_wake(c->a);
+    c->acquired(c->data, outcome(err, &copy), values, n <= ARRAY_LEN(values) ? n : 0);
     call_free(c);
 }
 
@@ -200,28 +199,23 @@ static void env_acquire(void *ctx, const struct vmx_lock_ref *refs, size_t n, co
 {
     struct agent_call *c = call_new(ctx, data);
     json_t *locks = json_array();
-    json_t *body;
 
     c->acquired = cb;
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(
             locks, json_pack("{s:s, s:s}", "lock", refs[i].lock, "uid", refs[i].uid));
     }
-    body = agent_body(c->a);
-    (void)json_object_set_new(body, "reason", json_string(reason));
-    (void)json_object_set_new(body, "locks", locks);
-    /* Again is harmless: it gives newer tokens. */
-    (void)agent_post(c->a, "acquire", body, true, 5000, on_acquired, c);
+    agent_set_add(c->a, AGENT_SET_ACQUIRE,
+                  json_pack("{s:s, s:o}", "reason", reason, "locks", locks), on_acquired, c);
 }
 
-static void on_released(void *data, const struct err *err, json_t *j)
+static void on_released(void *data, const struct err *err, const json_t *j)
 {
     struct agent_call *c = data;
     struct err copy;
 
     (void)j;
     c->released(c->data, outcome(err, &copy));
-    agent_wake(c->a);
     call_free(c);
 }
 
@@ -230,16 +224,13 @@ static void env_release(void *ctx, const struct vmx_lock_ref *refs, size_t n, vm
 {
     struct agent_call *c = call_new(ctx, data);
     json_t *locks = json_array();
-    json_t *body;
 
     c->released = cb;
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(locks, json_pack("{s:s, s:I}", "lock", refs[i].lock, "token",
                                                      (json_int_t)refs[i].token));
     }
-    body = agent_body(c->a);
-    (void)json_object_set_new(body, "locks", locks);
-    (void)agent_post(c->a, "release", body, false, 5000, on_released, c);
+    agent_set_add(c->a, AGENT_SET_RELEASE, json_pack("{s:o}", "locks", locks), on_released, c);
 }
 
 /* --- reading -----------------------------------------------------------------------------------

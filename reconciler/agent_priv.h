@@ -3,6 +3,8 @@
 
 /* Shared by the files of the agent (agent*.c) only. */
 
+#include <sys/queue.h>
+
 #include "api/client.h"
 #include "base/map.h"
 #include "fence/timing.h"
@@ -52,6 +54,10 @@ enum agent_guard {
     GUARD_UNGUARDING,
     GUARD_DISARMING
 };
+
+/* What can be asked for many machines at once (agent_sets.c). */
+enum agent_set_op { AGENT_SET_ACQUIRE = 0, AGENT_SET_RELEASE, AGENT_SET_OPS };
+STAILQ_HEAD(agent_sets, agent_set);
 
 /* What survives a restart (DATA/seen.json). */
 struct agent_seen {
@@ -120,9 +126,13 @@ struct agent {
     uint64_t lost_read_ms;
     /* execution */
     uv_timer_t run_timer;
-    uv_async_t async;         /* the renewer changed something */
-    bool async_ready;         /* atomic */
-    struct agent_call *calls; /* of locks, under way */
+    uv_async_t async;                      /* the renewer changed something */
+    bool async_ready;                      /* atomic */
+    struct agent_call *calls;              /* of locks, under way */
+    struct agent_sets sets[AGENT_SET_OPS]; /* not sent yet, owned */
+    unsigned sets_flying[AGENT_SET_OPS];   /* requests under way */
+    LIST_HEAD(, agent_batch) batches;      /* under way, owned */
+    uv_timer_t sets_timer;
     bool in_run;
     /* guard */
     enum agent_guard guard;
@@ -233,6 +243,15 @@ int agent_read_all_locks(struct agent *a);
 void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only);
 void agent_locks_done(struct agent *a); /* frees calls that will not be answered any more */
 void agent_locks_tick(struct agent *a, uint64_t now); /* now and then, those that we hold */
+
+/* agent_sets.c: locks of many machines in one request.  A set is {locks: [...]} with what else the
+ * operation wants (stolen); its part of the answer, or an error, comes exactly once, later. */
+typedef void agent_set_cb(void *data, const struct err *err, const json_t *answer);
+void agent_set_add(struct agent *a, enum agent_set_op op, json_t *set, agent_set_cb *cb,
+                   void *data);
+void agent_sets_init(struct agent *a);
+void agent_sets_send(struct agent *a);
+void agent_sets_done(struct agent *a); /* frees what will not be answered any more */
 
 /* agent_guard.c */
 void agent_guard_step(struct agent *a);

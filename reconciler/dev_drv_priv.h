@@ -40,12 +40,13 @@ struct dev_guest {
 };
 
 struct dev_job {
-    struct dev_job *next; /* in the list of finished ones */
+    struct dev_job *next; /* in the list of finished ones, or of starts to come */
     struct dev_drv *d;
     struct drv_job *job;
     struct err err;
     bool failed;
     bool listed; /* finished, waiting for its callback */
+    bool queued; /* a start that has not begun */
     /* a start under way */
     uv_process_t process;
     uv_pipe_t out;
@@ -65,9 +66,10 @@ struct dev_drv {
     uint64_t memory_bytes, cpus;
     struct map guests; /* vm -> struct dev_guest: running ones */
     struct map dying;  /* vm -> struct dev_job: destroys that wait for the exit */
-    uv_timer_t timer;  /* runs the callbacks of finished jobs */
+    uv_timer_t timer;  /* runs the callbacks of finished jobs, and one start */
     struct dev_job *done, **done_tail;
     struct host_ping *ping; /* NULL: closed */
+    struct dev_job *starts, **starts_tail;
     size_t jobs;
     bool closing;
     void (*on_closed)(void *ctx);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "base/prio.h"
 #include "base/str.h"
 #include "fence/wdog_client.h"
 #include "reconciler/renew_priv.h"
@@ -430,7 +431,11 @@ static void on_async(uv_async_t *a)
 static void thread_main(void *arg)
 {
     struct renew *r = arg;
+    struct err err;
 
+    if (r->realtime && prio_realtime(&err) != 0) {
+        lg_warn("renew", "err=\"%s\" msg=\"on an overloaded host renewals may be late\"", err.msg);
+    }
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
 }
 
@@ -489,6 +494,7 @@ int renew_start(const struct renew_opts *opts, struct renew **ret, struct err *e
     r->wd.fd = -1;
     r->heartbeat_ms = opts->heartbeat_ms == 0 ? 500 : opts->heartbeat_ms;
     r->probe = opts->probe;
+    r->realtime = opts->realtime;
     r->on_change = opts->on_change;
     r->on_change_ctx = opts->ctx;
     r->view.least_left_ms = UINT64_MAX;

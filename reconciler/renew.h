@@ -88,6 +88,7 @@ struct renew_opts {
     size_t n_endpoints;
     const char *tls_cert, *tls_key, *tls_ca; /* NULL: plain (tests) */
     uint32_t heartbeat_ms;
+    bool realtime;                /* its thread, where that is allowed (base/prio.h) */
     bool probe;                   /* every third heartbeat ask another endpoint too, each in turn */
     const char *watchdog;         /* socket of picket-watchdog, NULL: none */
     void (*on_change)(void *ctx); /* state, terms or watchdog changed */

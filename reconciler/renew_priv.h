@@ -37,7 +37,7 @@ struct renew {
     struct renew_endpoint endpoints[RENEW_ENDPOINTS_MAX];
     size_t n_endpoints;
     size_t cur;
-    bool probe;
+    bool probe, realtime;
     size_t probed; /* endpoint that was asked last only to see whether it answers */
     uint64_t round;
     char *target;

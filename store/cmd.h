@@ -241,7 +241,7 @@ int cmd_decode(const void *data, size_t len, struct arena *a, struct cmd *ret,
 #define CMD_MAX_KEY 4096U
 #define CMD_MAX_VALUE (1536U << 10)
 #define CMD_MAX_TXN_OPS 4096U
-#define CMD_MAX_LOCKS 256U
+#define CMD_MAX_LOCKS 1024U
 #define CMD_MAX_TEXT 4096U
 #define CMD_MAX_LEVELS 16U
 #define CMD_MAX_DEVICES 16U /* of one level */

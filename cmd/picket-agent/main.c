@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/pki.h"
+#include "base/prio.h"
 #include "base/str.h"
 #include "reconciler/agent.h"
 #include "reconciler/dev_drv.h"
@@ -484,6 +485,7 @@ static int start(struct program *p, struct err *err)
                             .on_host = on_host,
                             .on_synced = on_synced,
                             .on_status = on_status,
+                            .realtime = true,
                             .ctx = p };
     uint64_t w = 0;
     struct drv *drv = NULL;
@@ -542,6 +544,10 @@ int main(int argc, char **argv)
     }
     (void)signal(SIGPIPE, SIG_IGN); /* commands and streams may end before we have written all */
     json_object_seed(0);            /* before there is a second thread */
+    if (prio_service(false, &err) != 0) {
+        lg_warn("agent", "err=\"%s\" msg=\"no priority over other programs of this host\"",
+                err.msg);
+    }
     CHECK(uv_loop_init(&p.loop) == 0);
     rc = start(&p, &err);
     if (rc != 0) {

@@ -150,6 +150,7 @@ struct spawn {
     int stdin_fd;     /* -1: /dev/null */
     const char *cwd;  /* NULL: ours */
     bool new_group;
+    bool service; /* as systemd runs picketd: with priority (base/prio.h), where that is allowed */
 };
 /* The child gets SIGKILL when this process ends. */
 int dev_spawn(const struct spawn *s, pid_t *ret_pid, struct err *err) ERR_USED;

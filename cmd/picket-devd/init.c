@@ -207,7 +207,9 @@ static void rotate_log(const struct proc *p)
 
 static void start_proc(struct proc *p, uint64_t now)
 {
-    struct spawn s = { .argv = p->argv, .log = p->log, .stdin_fd = -1 };
+    struct spawn s = {
+        .argv = p->argv, .log = p->log, .stdin_fd = -1, .service = str_eq(p->name, "picketd")
+    };
     struct err err = { 0 };
     char text[32];
     int n;

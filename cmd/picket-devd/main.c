@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "base/prio.h"
 #include "base/str.h"
 
 #define TICK_MS 250
@@ -394,6 +395,10 @@ static int supervise(const struct args *a)
     uv_loop_t loop;
 
     raise_limits();
+    if (prio_session(&err) != 0 ||
+        prio_service(false, &err) != 0) { /* its relays are the hosts' network */
+        lg_info("devd", "msg=\"no priority over other programs: %s\"", err.msg);
+    }
     if (a->ready_fd >= 0) {
         (void)fcntl(a->ready_fd, F_SETFD, FD_CLOEXEC); /* not for the hosts */
     }

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/obj.h"
+#include "base/prio.h"
 
 extern char **environ;
 
@@ -51,6 +52,11 @@ static void child_run(const struct spawn *s, pid_t parent)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) {
         _exit(126); /* it died before prctl */
+    }
+    if (s->service) {
+        struct err err;
+
+        (void)!prio_service(true, &err);
     }
     child_files(s);
     if (s->cwd != NULL && chdir(s->cwd) != 0) {

@@ -330,31 +330,43 @@ static void acquire_done(void *data, const struct err *err, const struct cmd_ans
     rest_json(r, 200, json_pack("{s:o, s:I}", "tokens", tokens, "revision", (json_int_t)ans->rev));
 }
 
-static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
+int ops_locks(const struct rest *r, const json_t *set, struct arena *a, struct cmd_safety *ret,
+              struct err *err)
 {
-    struct cmd c = { .op = op, .actor = ops_agent(r), .epoch = ops_u64(r, "epoch") };
-    const json_t *locks = json_object_get(r->body, "locks");
+    const json_t *locks = json_object_get(set, "locks");
     size_t n = json_array_size(locks);
-    struct cmd_lock_ref refs[CMD_MAX_LOCKS];
-    struct err err;
 
     if (n == 0 || n > CMD_MAX_LOCKS) {
-        (void)err_set(&err, ERR_INVALID, "locks: 1 to %u are expected, not %zu", CMD_MAX_LOCKS, n);
-        rest_err(r, &err);
-        return;
+        return err_set(err, ERR_INVALID, "locks: 1 to %u are expected, not %zu", CMD_MAX_LOCKS, n);
     }
+    ret->locks = ARENA_ARRAY(a, struct cmd_lock_ref, n);
+    ret->n_locks = n;
     for (size_t i = 0; i < n; i++) {
         const json_t *l = json_array_get(locks, i);
 
-        refs[i] = (struct cmd_lock_ref){ .lock = jget_str(l, "lock", ""),
-                                         .uid = jget_str(l, "uid", ""),
-                                         .token = (uint64_t)jget_int(l, "token", 0) };
+        ret->locks[i] = (struct cmd_lock_ref){ .lock = jget_str(l, "lock", ""),
+                                               .uid = jget_str(l, "uid", ""),
+                                               .token = (uint64_t)jget_int(l, "token", 0) };
     }
-    c.safety.incarnation = ops_u64(r, "incarnation");
-    c.safety.reason = jget_str(r->body, "reason", "");
-    c.safety.locks = refs;
-    c.safety.n_locks = n;
-    node_submit(r->node, &c, true, cb, r);
+    ret->incarnation = ops_u64(r, "incarnation");
+    ret->reason = jget_str(set, "reason", "");
+    return 0;
+}
+
+static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
+{
+    struct cmd c = { .op = op, .actor = ops_agent(r), .epoch = ops_u64(r, "epoch") };
+    struct arena a = { 0 };
+    struct err err;
+
+    if (json_object_get(r->body, "sets") != NULL) {
+        rest_sets_go(r, op);
+    } else if (ops_locks(r, r->body, &a, &c.safety, &err) != 0) {
+        rest_err(r, &err);
+    } else {
+        node_submit(r->node, &c, true, cb, r);
+    }
+    arena_done(&a);
 }
 
 static void acquire_go(struct rest *r)

@@ -13,6 +13,13 @@ uint64_t ops_u64(const struct rest *r, const char *path);
 /* Answer with the revision, or the error. */
 void ops_empty(void *data, const struct err *err, const struct cmd_answer *ans);
 
+/* {reason, locks: [{lock, uid, token}]} of the agent that asks, as a command's arguments; strings
+ * point into the request's body.  ERR_INVALID. */
+int ops_locks(const struct rest *r, const json_t *set, struct arena *a, struct cmd_safety *ret,
+              struct err *err);
+/* POST hosts/H/acquire and release with {sets: [{reason, locks}...]} (rest_sets.c). */
+void rest_sets_go(struct rest *r, enum cmd_op op);
+
 /* POST hosts/H/report */
 void rest_report_go(struct rest *r);
 /* POST hosts/H/secrets */

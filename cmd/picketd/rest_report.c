@@ -136,7 +136,9 @@ static void inventory_add(struct rest *r, struct arena *a, struct cmd_safety *s,
     struct err err;
     json_t *obj = object_read(r->node->store, plural, name, &err);
 
-    if (obj != NULL && s->n_locks < CMD_MAX_LOCKS) {
+    if (obj != NULL && s->n_locks == CMD_MAX_LOCKS) {
+        s->complete = false; /* what is not named would count as free */
+    } else if (obj != NULL) {
         s->locks[s->n_locks++] = (struct cmd_lock_ref){
             .lock = arena_printf(a, "%s/%s", plural, name),
             .uid = arena_strdup(a, jget_str(obj, "metadata.uid", "")),

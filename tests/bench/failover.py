@@ -4,7 +4,7 @@
     failover.py [--runs N] [--vms N] [--kinds power,network,wedged,leader,agent] [--timing 500ms/3s] [--idle S] [--out FILE]
 
 Each run puts all N machines on one host, hurts it, and waits until every one of them was started again; then the host
-comes back.  (A wedged host of `picket dev` is reset by its watchdog after 2 s and boots within one more: mostly its
+comes back.  The other hosts run a machine each, as hosts of a cluster do (one that runs nothing has to arm its watchdog first).  (A wedged host of `picket dev` is reset by its watchdog after 2 s and boots within one more: mostly its
 own next boot is the proof, and it gets its machines back.)  PICKET_BIN_DIR names the build folder.  Phases, from the daemons' logs:
 
   detect   from the fault until the leader marks the host lost
@@ -58,14 +58,18 @@ class Bench:
     def everything(self):
         """{vm: (phase, host)} by one request"""
         return {v["metadata"]["name"]: (v.get("status", {}).get("phase", ""), v.get("status", {}).get("host", ""))
-                for v in self.c.items("vm")}
+                for v in self.c.items("vm") if v["metadata"]["name"] in self.vms}
 
     def fill(self, host):
         """All machines on this host: the others are cordoned while they are made."""
-        if self.everything():
-            self.c.run("delete", "vm", "--all", timeout=120)
-        for h in chaos.HOSTS:
-            self.c.run("uncordon" if h == host else "cordon", h)
+        self.c.run("delete", "vm", "--all", timeout=120, check_rc=False)
+        self.c.wait("no machines", lambda: not self.c.items("vm"), 60, every=0.3)
+        for h in [x for x in chaos.HOSTS if x != host] + [host]:
+            for x in chaos.HOSTS:
+                self.c.run("uncordon" if h == x else "cordon", x)
+            if h != host:
+                self.c.apply(chaos.VM % ("resident-" + h, "256Mi", "Running", 0))
+                self.c.wait("a machine on %s" % h, lambda h=h: self.c.phase("resident-" + h) == "Running", 60, every=0.3)
         self.c.apply("".join(chaos.VM % (v, "256Mi", "Running", 0) for v in self.vms))
         self.c.wait("all machines on %s" % host,
                     lambda: list(self.everything().values()).count(("Running", host)) == len(self.vms), 120, every=0.3)

@@ -116,6 +116,35 @@ def thieves(c):
     dev.check(c.get("vm", "vm1")["status"]["token"] == token, "the lock changed hands")
 
 
+def sets(c):
+    """Locks of several machines in one request: each set is judged by itself, whatever becomes of the others."""
+    owner = c.host_of("vm1")
+    host = [h for h in ("node1", "node2", "node3") if h != owner][0]
+    path = "/apis/picket/v1/hosts/%s/" % host
+    who = {"incarnation": c.get("host", host)["status"]["incarnation"], "epoch": 1}
+    his = {"lock": "virtualmachines/vm1", "uid": c.get("vm", "vm1")["metadata"]["uid"]}
+    free = {"lock": "files/a", "uid": "a"}
+    code, text, _ = curl(c, host + "-agent", path + "acquire", dict(
+        who, sets=[{"reason": "a file", "locks": [free]}, {"reason": "a thief", "locks": [{"lock": "files/b", "uid": "b"}, his]},
+                   {"reason": "nothing", "locks": []}]))
+    answers = json.loads(text).get("sets", [])
+    dev.check(code == 200 and len(answers) == 3, "%d %s" % (code, text))
+    dev.check(len(answers[0].get("tokens", [])) == 1, text)
+    dev.check(answers[1]["error"] == "ERR_CONFLICT" and owner in answers[1]["message"], text)
+    dev.check(answers[2]["error"] == "ERR_INVALID", text)
+    held = {x["status"]["object"]: x["status"] for x in c.items("locks")}
+    dev.check(held["files/a"]["holder"] == host and "files/b" not in held, "a refused set took a lock: %s" % held)
+    dev.check(held["virtualmachines/vm1"]["holder"] == owner, "the lock changed hands")
+    give = {"lock": "files/a", "token": answers[0]["tokens"][0]}
+    code, text, _ = curl(c, host + "-agent", path + "release",
+                         dict(who, sets=[{"locks": [dict(give, token=1)]}, {"locks": [give]}]))
+    answers = json.loads(text).get("sets", [])
+    dev.check(code == 200 and answers[0].get("error") == "ERR_STALE" and "error" not in answers[1], text)
+    for bad in ([], "x", {}):
+        code, text, _ = curl(c, host + "-agent", path + "acquire", dict(who, sets=bad))
+        dev.check(code == 422, "%s: %d %s" % (bad, code, text))
+
+
 def test():
     with dev.Cluster(3) as c:
         c.wait("a quorum", lambda: c.run("get", "clusters", check_rc=False).returncode == 0, 30)
@@ -123,6 +152,7 @@ def test():
         reboot(c)
         terms(c)
         thieves(c)
+        sets(c)
         c.check_single_writer()
 
 

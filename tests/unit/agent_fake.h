@@ -70,8 +70,10 @@ struct fake {
     struct map objects; /* "plural/name" -> json_t */
     struct map reports; /* "Kind/name" -> json_t */
     unsigned full_reports, reports_taken;
-    json_t *terms;  /* newest POST terms */
-    json_t *status; /* newest PATCH of the Host's status */
+    size_t sets;     /* of locks, asked for and given back */
+    char refuse[48]; /* lock that nobody gets */
+    json_t *terms;   /* newest POST terms */
+    json_t *status;  /* newest PATCH of the Host's status */
     struct http_req *held[64];
     size_t n_held;
     struct http_req *watches[64];
@@ -160,15 +162,20 @@ static inline void fake_register(struct fake *f, struct http_req *req, const jso
                         (json_int_t)f->epoch, "state", "Live", "terms", fake_terms()));
 }
 
-static inline void fake_acquire(struct fake *f, struct http_req *req, const json_t *body)
+static inline json_t *fake_acquire(struct fake *f, const json_t *set)
 {
-    const json_t *locks = jget(body, "locks");
+    const json_t *locks = jget(set, "locks");
     json_t *tokens = json_array();
 
     for (size_t i = 0; i < json_array_size(locks); i++) {
         const json_t *l = json_array_get(locks, i);
         struct fake_lock *k = map_get(&f->locks, jget_str(l, "lock", ""));
 
+        if (str_eq(jget_str(l, "lock", ""), f->refuse)) {
+            json_decref(tokens);
+            return json_pack("{s:s, s:s}", "error", "ERR_CONFLICT", "message",
+                             "it is held by host node2");
+        }
         if (k == NULL) {
             k = OBJ_NEW(struct fake_lock);
             (void)map_put(&f->locks, jget_str(l, "lock", ""), k);
@@ -177,26 +184,41 @@ static inline void fake_acquire(struct fake *f, struct http_req *req, const json
         (void)str_copy(k->uid, sizeof(k->uid), jget_str(l, "uid", ""));
         (void)json_array_append_new(tokens, json_integer((json_int_t)k->token));
     }
-    fake_json(req, 200, json_pack("{s:o}", "tokens", tokens));
+    return json_pack("{s:o}", "tokens", tokens);
 }
 
-static inline void fake_release(struct fake *f, struct http_req *req, const json_t *body)
+static inline json_t *fake_release(struct fake *f, const json_t *set)
 {
-    const json_t *locks = jget(body, "locks");
+    const json_t *locks = jget(set, "locks");
 
     for (size_t i = 0; i < json_array_size(locks); i++) {
         const json_t *l = json_array_get(locks, i);
         struct fake_lock *k = map_get(&f->locks, jget_str(l, "lock", ""));
 
         if (k == NULL || k->token != (uint64_t)jget_int(l, "token", 0)) {
-            fake_error(req, ERR_STALE, "not held by that token");
-            return;
+            return json_pack("{s:s, s:s}", "error", "ERR_STALE", "message",
+                             "not held by that token");
         }
     }
     for (size_t i = 0; i < json_array_size(locks); i++) {
         free(map_del(&f->locks, jget_str(json_array_get(locks, i), "lock", "")));
     }
-    fake_json(req, 200, json_object());
+    return json_object();
+}
+
+/* Locks of several machines in one request, each set with an answer of its own. */
+static inline void fake_sets(struct fake *f, struct http_req *req, const json_t *body,
+                             json_t *(*one)(struct fake *f, const json_t *set))
+{
+    const json_t *sets = jget(body, "sets");
+    json_t *answers = json_array();
+
+    assert_true(json_array_size(sets) > 0);
+    f->sets += json_array_size(sets);
+    for (size_t i = 0; i < json_array_size(sets); i++) {
+        (void)json_array_append_new(answers, one(f, json_array_get(sets, i)));
+    }
+    fake_json(req, 200, json_pack("{s:o}", "sets", answers));
 }
 
 static inline void fake_report(struct fake *f, struct http_req *req, const json_t *body)
@@ -321,9 +343,9 @@ static inline void fake_host_op(struct fake *f, struct http_req *req, const char
             req, 200,
             json_pack("{s:o, s:I}", "terms", fake_terms(), "revision", (json_int_t)++f->revision));
     } else if (str_eq(op, "acquire")) {
-        fake_acquire(f, req, body);
+        fake_sets(f, req, body, fake_acquire);
     } else if (str_eq(op, "release")) {
-        fake_release(f, req, body);
+        fake_sets(f, req, body, fake_release);
     } else if (str_eq(op, "report")) {
         fake_report(f, req, body);
     } else if (str_eq(op, "secrets")) {

@@ -297,6 +297,61 @@ static void guards_before_the_first_lock(void **state)
     assert_true(fake_find(&b->f, "POS terms", fake_find(&b->f, "POS release", 0)) >= 0);
 }
 
+#define MANY 60
+
+static void put_many(struct bench *b)
+{
+    for (int i = 0; i < MANY; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof(name), "m%d", i);
+        fake_put(&b->f, "virtualmachines", name,
+                 json_pack("{s:{s:s, s:i}, s:{s:s}, s:{s:s, s:i}}", "metadata", "uid", name,
+                           "generation", 1, "spec", "runPolicy", "Running", "status",
+                           "assignedHost", "node1", "assignedIncarnation", (int)b->f.incarnation));
+    }
+}
+
+static bool many_run(struct bench *b)
+{
+    for (int i = 0; i < MANY; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof(key), "VirtualMachine/m%d", i);
+        if (!str_eq(fake_reported(&b->f, key), "Running")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a takeover brings asks for its locks together, each machine's as a set of its own; one that
+ * is refused does not hold up the others. */
+static void locks_of_many_in_few_requests(void **state)
+{
+    struct bench *b = *state;
+
+    put_objects(b);
+    agent_begin(b, false);
+    WAIT_FOR(&b->loop, str_eq(agent_phase(b->a), "Running"));
+    (void)str_copy(b->f.refuse, sizeof(b->f.refuse), "virtualmachines/m7");
+    put_many(b);
+    WAIT_FOR(&b->loop, b->f.locks.count == MANY - 1);
+    assert_true(b->f.sets >= MANY);
+    assert_true(fake_count(&b->f, "POS acquire") <= MANY / 4);
+    assert_false(sim_drv_runs(b->drv, "m7"));
+    b->f.refuse[0] = 0;
+    WAIT_FOR(&b->loop, many_run(b));
+    assert_int_equal(b->f.locks.count, MANY);
+    for (int i = 0; i < MANY; i++) {
+        char lock[48];
+
+        (void)snprintf(lock, sizeof(lock), "virtualmachines/m%d", i);
+        assert_int_equal(sim_drv_token(b->drv, lock + strlen("virtualmachines/")),
+                         ((struct fake_lock *)map_get(&b->f.locks, lock))->token);
+    }
+}
+
 static void no_watchdog_no_start(void **state)
 {
     struct bench *b = *state;
@@ -457,12 +512,19 @@ static void stale_registration_is_renewed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(starts_in_order_and_runs_a_vm), TEST(fetches_the_secrets_of_a_target),
-        TEST(writes_its_part_of_the_status), TEST(guards_before_the_first_lock),
-        TEST(no_watchdog_no_start),          TEST(agent_restart_adopts),
-        TEST(fenced_boot_asks_for_a_reset),  TEST(fenced_while_alone_asks_for_a_reset),
-        TEST(older_epoch_is_no_source),      TEST(behind_what_was_seen_starts_nothing),
-        TEST(lost_lease_stops_the_guest),    TEST(stale_registration_is_renewed),
+        TEST(starts_in_order_and_runs_a_vm),
+        TEST(fetches_the_secrets_of_a_target),
+        TEST(writes_its_part_of_the_status),
+        TEST(guards_before_the_first_lock),
+        TEST(locks_of_many_in_few_requests),
+        TEST(no_watchdog_no_start),
+        TEST(agent_restart_adopts),
+        TEST(fenced_boot_asks_for_a_reset),
+        TEST(fenced_while_alone_asks_for_a_reset),
+        TEST(older_epoch_is_no_source),
+        TEST(behind_what_was_seen_starts_nothing),
+        TEST(lost_lease_stops_the_guest),
+        TEST(stale_registration_is_renewed),
     };
 
     if (getenv("PICKET_LOG") == NULL) {
