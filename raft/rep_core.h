@@ -32,6 +32,7 @@
 #define REP_APPEND_MAX (1u << 20) /* entries in one AppendEntries */
 #define REP_CHUNKS 256u           /* AppendEntries on their way, per peer */
 #define REP_CALL_MAX (4u << 20)   /* bytes of a call or its answer */
+#define REP_TELL_MS 2u            /* a new commit index waits so long for entries to go with */
 #define REP_TRAILING 8192u        /* entries kept behind a snapshot, if they fit */
 #define REP_PROGRESS_PROBE 0u     /* progress.h of 0.15.0 */
 #define REP_PROGRESS_PIPELINE 1u
@@ -47,16 +48,20 @@ struct rep_peer {
     uint64_t next;  /* next entry to send, 0: not streaming */
     uint64_t acked; /* highest entry it acknowledged */
     uint64_t knows; /* commit index that it was told and could take */
-    bool broken;    /* what it needs is not in the log any more */
-    bool below;     /* says that it has less than it acknowledged: not listened to */
+    bool eager;     /* somebody there waits for what is committed: tell it at once */
+    bool owed;      /* it is to be told at owed_ms, unless an AppendEntries does it before */
+    uint64_t owed_ms;
+    bool broken; /* what it needs is not in the log any more */
+    bool below;  /* says that it has less than it acknowledged: not listened to */
     uint64_t last_append_ms;
     struct {
         uint64_t last;
         size_t bytes;
     } chunks[REP_CHUNKS]; /* a ring */
     unsigned chunk_head, n_chunks;
-    size_t inflight;    /* bytes of them */
-    uint64_t probe_ack; /* highest read round it confirmed */
+    size_t inflight;     /* bytes of them */
+    uint64_t probe_ack;  /* highest read round it confirmed */
+    uint64_t probe_sent; /* the last one that it was asked about as one of a few */
     struct rep_ship *ship;
 };
 
@@ -251,6 +256,7 @@ struct rep {
     struct rep_reads reads_new, reads_round, reads_asked, reads_apply;
     struct rep_remote_read *remote_new, *remote_round;
     bool round_active;
+    bool round_few; /* only as many were asked as are needed */
     uint64_t round_seq, round_term, round_index, round_ms;
     uint64_t asked_tag, asked_to; /* 0: no question is out */
 
@@ -312,7 +318,10 @@ void rep_pump_acked(struct rep *r, struct rep_peer *p,
                     const struct raft_append_entries_result *res);
 void rep_pump(struct rep *r, struct rep_peer *p);
 void rep_pump_reset(struct rep_peer *p);
-void rep_pump_commit(struct rep *r); /* tell followers the new commit index */
+/* Tell followers the new commit index: at once where somebody waits for it, else with the next
+ * entries or after REP_TELL_MS. */
+void rep_pump_commit(struct rep *r);
+void rep_pump_eager(struct rep *r, uint64_t id); /* somebody at that peer waits */
 
 /* rep_propose.c, rep_forward.c */
 int rep_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);

@@ -79,6 +79,9 @@ struct rep_env {
     void (*net_members)(void *ctx, const struct rep_peer_info *peers, size_t n);
     /* Links are of this cluster epoch from now on; NULL: it does not matter there. */
     void (*net_epoch)(void *ctx, uint64_t epoch);
+    /* Have rep_step called in about so many ms, or before that, when a call was made already;
+     * NULL: nothing is put off. */
+    void (*step_in)(void *ctx, unsigned ms);
     /* This process must end: nothing more may be acknowledged.  The real one does not return; after
      * the simulator's has returned, the node ignores every call but rep_free. */
     void (*die)(void *ctx, const char *why);

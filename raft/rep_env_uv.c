@@ -29,7 +29,7 @@ struct uv_env {
     pthread_mutex_t done_lock;
     struct rep_job *done, **done_tail;
     uv_async_t async;
-    uv_timer_t timer;
+    uv_timer_t timer, step_timer;
     uv_prepare_t prepare;
     uv_check_t check;
     unsigned handles; /* not closed yet */
@@ -92,8 +92,8 @@ static void env_submit(void *ctx, enum rep_lane lane, struct rep_job *job)
     job->next = NULL;
     *l->tail = job;
     l->tail = &job->next;
-    (void)pthread_cond_signal(&l->wake);
     (void)pthread_mutex_unlock(&l->lock);
+    (void)pthread_cond_signal(&l->wake); /* who wakes up finds the lock free */
 }
 
 static void env_run_done(struct uv_env *e)
@@ -158,6 +158,21 @@ static void env_step(struct uv_env *e)
 {
     if (e->rep != NULL) {
         rep_step(e->rep);
+    }
+}
+
+/* The step itself is the prepare handle's. */
+static void env_on_step_timer(uv_timer_t *h)
+{
+    (void)h;
+}
+
+static void env_step_in(void *ctx, unsigned ms)
+{
+    struct uv_env *e = ctx;
+
+    if (!uv_is_active((uv_handle_t *)&e->step_timer)) {
+        CHECK(uv_timer_start(&e->step_timer, env_on_step_timer, ms, 0) == 0);
     }
 }
 
@@ -274,6 +289,7 @@ static void env_close(void *ctx)
     (void)pthread_mutex_destroy(&e->done_lock);
     uv_close((uv_handle_t *)&e->async, env_on_closed);
     uv_close((uv_handle_t *)&e->timer, env_on_closed);
+    uv_close((uv_handle_t *)&e->step_timer, env_on_closed);
     uv_close((uv_handle_t *)&e->prepare, env_on_closed);
     uv_close((uv_handle_t *)&e->check, env_on_closed);
 }
@@ -326,10 +342,11 @@ static void env_start(struct uv_env *e, uv_loop_t *loop, unsigned heartbeat_ms)
     CHECK(pthread_mutex_init(&e->done_lock, NULL) == 0);
     CHECK(uv_async_init(loop, &e->async, env_on_async) == 0);
     CHECK(uv_timer_init(loop, &e->timer) == 0);
+    CHECK(uv_timer_init(loop, &e->step_timer) == 0);
     CHECK(uv_prepare_init(loop, &e->prepare) == 0);
     CHECK(uv_check_init(loop, &e->check) == 0);
-    e->handles = 4;
-    e->async.data = e->timer.data = e->prepare.data = e->check.data = e;
+    e->handles = 5;
+    e->async.data = e->timer.data = e->step_timer.data = e->prepare.data = e->check.data = e;
     CHECK(uv_timer_start(&e->timer, env_on_timer, heartbeat_ms, heartbeat_ms) == 0);
     CHECK(uv_prepare_start(&e->prepare, env_on_prepare) == 0);
     CHECK(uv_check_start(&e->check, env_on_check) == 0);
@@ -352,6 +369,7 @@ static struct rep_env env_table(struct uv_env *e)
         .net_queued = env_net_queued,
         .net_members = env_net_members,
         .net_epoch = env_net_epoch,
+        .step_in = env_step_in,
         .die = env_die,
         .close = env_close,
         .free = env_free,

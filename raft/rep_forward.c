@@ -152,6 +152,9 @@ uint32_t rep_forward_answer(struct rep *r, struct rep_group *g, uint32_t i, int 
     le_put32(r->frame.data + count_at, n);
     frame_end(&r->frame, at);
     (void)rep_send(r, to);
+    if (code == 0) {
+        rep_pump_eager(r, to); /* it gives the answers when it has applied the entry itself */
+    }
     return i;
 }
 

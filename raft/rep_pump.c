@@ -19,6 +19,7 @@ void rep_pump_reset(struct rep_peer *p)
 {
     p->next = 0;
     p->acked = p->knows = 0;
+    p->owed = p->eager = false;
     p->broken = false;
     p->n_chunks = 0;
     p->inflight = 0;
@@ -174,6 +175,35 @@ void rep_pump_acked(struct rep *r, struct rep_peer *p, const struct raft_append_
     }
 }
 
+void rep_pump_eager(struct rep *r, uint64_t id)
+{
+    struct rep_peer *p = rep_peer(r, id);
+
+    if (p != NULL) {
+        p->eager = true;
+    }
+}
+
+/* May it wait for the next entries?  Then a step is due when it has waited long enough. */
+static bool pump_owe(struct rep *r, struct rep_peer *p)
+{
+    uint64_t now;
+
+    if (p->eager || r->env.step_in == NULL) {
+        return false;
+    }
+    now = rep_now(r);
+    if (!p->owed) {
+        p->owed = true;
+        p->owed_ms = now + REP_TELL_MS;
+    }
+    if (now >= p->owed_ms) {
+        return false;
+    }
+    r->env.step_in(r->env.ctx, (unsigned)(p->owed_ms - now));
+    return true;
+}
+
 void rep_pump_commit(struct rep *r)
 {
     raft_term term;
@@ -186,11 +216,17 @@ void rep_pump_commit(struct rep *r)
         raft_index can = r->raft.commit_index < p->acked ? r->raft.commit_index : p->acked;
 
         if (!p->up || p->next <= 1 || p->knows >= can) {
+            p->owed = false;
+            p->eager = p->eager && p->knows < r->raft.commit_index;
+            continue;
+        }
+        if (pump_owe(r, p)) {
             continue;
         }
         term = guard_term_of(&r->raft, p->next - 1);
         if (term != 0 && rep_can_send(r, p->info.id)) {
             (void)pump_empty(r, p, p->next - 1, term);
+            p->owed = p->eager = false;
         }
     }
 }

@@ -11,8 +11,9 @@
  * When a majority has said so, no newer leader existed when the round began, so nothing newer than
  * that index had been committed; the reads wait until it is applied.  A leader may only do so after
  * its barrier was applied (before, its commit index may be behind).  All reads that wait share a
- * round; a read that comes while one is out goes into the next.  A follower asks the leader for an
- * index.
+ * round; a read that comes while one is out goes into the next.  Only as many voters are asked at
+ * first as a majority needs, those that answered last; the others when these have not answered
+ * within REP_TELL_MS.  A follower asks the leader for an index.
  *
  *   PROBE, PROBE_ACK   term u64, round u64
  *   READ               tag u64
@@ -84,6 +85,7 @@ static void round_answer(struct rep *r, uint64_t index)
 
         r->remote_round = rr->next;
         read_frame(r, rr->from, FRAME_READ_RESULT, rr->tag, index);
+        rep_pump_eager(r, rr->from);
         free(rr);
     }
 }
@@ -112,15 +114,72 @@ static void round_check(struct rep *r)
     round_answer(r, r->round_index);
 }
 
-static void round_probe(struct rep *r)
+static void round_probe_all(struct rep *r)
 {
     const struct raft_configuration *c = &r->raft.configuration;
 
     r->round_ms = rep_now(r);
+    r->round_few = false;
     for (unsigned i = 0; i < c->n; i++) {
         if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != r->params.id) {
             read_frame(r, c->servers[i].id, FRAME_PROBE, r->round_term, r->round_seq);
         }
+    }
+}
+
+/* The linked voter with the newest answer that was not asked in this round; NULL: none. */
+static struct rep_peer *round_next(const struct rep *r)
+{
+    const struct raft_configuration *c = &r->raft.configuration;
+    struct rep_peer *best = NULL;
+
+    for (unsigned i = 0; i < c->n; i++) {
+        struct rep_peer *p = rep_peer(r, c->servers[i].id);
+
+        if (c->servers[i].role == RAFT_VOTER && c->servers[i].id != r->params.id && p != NULL &&
+            p->up && p->probe_sent != r->round_seq &&
+            (best == NULL || p->probe_ack > best->probe_ack)) {
+            best = p;
+        }
+    }
+    return best;
+}
+
+static void round_probe(struct rep *r)
+{
+    size_t need = conf_voters(&r->raft.configuration) / 2;
+
+    if (conf_get(&r->raft.configuration, r->params.id) == NULL || r->env.step_in == NULL) {
+        round_probe_all(r);
+        return;
+    }
+    r->round_ms = rep_now(r);
+    r->round_few = true;
+    for (size_t i = 0; i < need; i++) {
+        struct rep_peer *p = round_next(r);
+
+        if (p == NULL) {
+            round_probe_all(r);
+            return;
+        }
+        p->probe_sent = r->round_seq;
+        read_frame(r, p->info.id, FRAME_PROBE, r->round_term, r->round_seq);
+    }
+}
+
+/* Those that were asked take their time: ask all. */
+static void round_hedge(struct rep *r)
+{
+    uint64_t now;
+
+    if (!r->round_active || !r->round_few) {
+        return;
+    }
+    now = rep_now(r);
+    if (now - r->round_ms >= REP_TELL_MS) {
+        round_probe_all(r);
+    } else {
+        r->env.step_in(r->env.ctx, (unsigned)(r->round_ms + REP_TELL_MS - now));
     }
 }
 
@@ -221,6 +280,7 @@ void rep_read_step(struct rep *r)
             (r->reads_new.head != NULL || r->remote_new != NULL)) {
             round_start(r);
         }
+        round_hedge(r);
     } else if (r->reads_new.head != NULL) {
         read_ask(r);
     }
@@ -253,7 +313,7 @@ void rep_read_tick(struct rep *r, uint64_t now)
     reads_expire(r, &r->reads_asked, now);
     reads_expire(r, &r->reads_apply, now);
     if (r->round_active && now - r->round_ms >= r->params.heartbeat_ms) {
-        round_probe(r);
+        round_probe_all(r);
     }
 }
 

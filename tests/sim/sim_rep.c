@@ -39,6 +39,7 @@ struct simrep {
     uint64_t lane_at[REP_LANES];
     unsigned heartbeat_ms;
     bool closing;
+    bool step_due; /* on_step is posted */
 };
 
 /* --- the disk ----------------------------------------------------------------------------------
@@ -322,6 +323,24 @@ static void env_net_members(void *ctx, const struct rep_peer_info *peers, size_t
     }
 }
 
+static void on_step(void *arg, uint64_t n)
+{
+    struct simrep *r = arg;
+
+    (void)n;
+    r->step_due = false; /* every event is followed by a step */
+}
+
+static void env_step_in(void *ctx, unsigned ms)
+{
+    struct simrep *r = ctx;
+
+    if (!r->step_due) {
+        r->step_due = true;
+        sim_post(r->p, machine_delay_us(r->p->m, ms), on_step, r, 0);
+    }
+}
+
 static void env_die(void *ctx, const char *why)
 {
     struct simrep *r = ctx;
@@ -389,6 +408,7 @@ static struct rep_env env_table(struct simrep *r)
         .net_up = env_net_up,
         .net_queued = env_net_queued,
         .net_members = env_net_members,
+        .step_in = env_step_in,
         .die = env_die,
         .close = env_close,
         .disk = &r->disk->face,

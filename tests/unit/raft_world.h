@@ -24,7 +24,7 @@
 
 struct world;
 
-enum wev_kind { WEV_TICK, WEV_JOB, WEV_FRAME, WEV_UP, WEV_DOWN, WEV_LINK };
+enum wev_kind { WEV_TICK, WEV_STEP, WEV_JOB, WEV_FRAME, WEV_UP, WEV_DOWN, WEV_LINK };
 
 struct wev {
     uint64_t at, order;
@@ -57,6 +57,7 @@ struct wnode {
     bool used; /* takes part */
     bool died; /* env.die was called */
     bool paused;
+    bool step_due; /* a WEV_STEP is on its way */
     uint64_t paused_until;
     uint64_t life;
     double rate; /* of its clock */
@@ -179,6 +180,18 @@ static void we_submit(void *ctx, enum rep_lane lane, struct rep_job *job)
         w,
         (struct wev){
             .at = at, .kind = WEV_JOB, .node = n->i, .life = n->life, .lane = lane, .job = job });
+}
+
+static void we_step_in(void *ctx, unsigned ms)
+{
+    struct wnode *n = ctx;
+    struct world *w = n->world;
+
+    if (!n->step_due) {
+        n->step_due = true;
+        world_push(
+            w, (struct wev){ .at = w->now + ms, .kind = WEV_STEP, .node = n->i, .life = n->life });
+    }
 }
 
 static struct wnode *world_by_id(struct world *w, uint64_t id)
@@ -320,6 +333,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
         .net_up = we_net_up,
         .net_queued = we_net_queued,
         .net_members = we_net_members,
+        .step_in = we_step_in,
         .die = we_die,
         .close = we_close,
         .disk = &n->disk.disk,
@@ -329,7 +343,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
 
     n->life = ++w->order;
     n->used = true;
-    n->died = n->paused = false;
+    n->died = n->paused = n->step_due = false;
     memset(n->lane_at, 0, sizeof(n->lane_at));
     rc = rep_open_env(&p, &env, &n->rep, err);
     if (rc == 0) {
@@ -484,6 +498,9 @@ static void world_event(struct world *w, struct wev *e)
                                     .kind = WEV_TICK,
                                     .node = n->i,
                                     .life = n->life });
+        break;
+    case WEV_STEP:
+        n->step_due = false; /* world_after steps */
         break;
     case WEV_JOB:
         if (e->job == NULL) {
