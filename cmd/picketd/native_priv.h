@@ -72,6 +72,7 @@ struct native {
     LIST_HEAD(, native_conn) conns;
     size_t n_conns;
     TAILQ_HEAD(native_dirty, native_work) dirty; /* watches with something to pull */
+    size_t n_dirty;
     uv_idle_t turn;
     uv_timer_t timer;
     unsigned ticks;
