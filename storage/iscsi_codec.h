@@ -15,7 +15,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define ISCSI_NO_SESSIONS_STATUS 21 /* exit status of iscsiadm -m session when there are none */
+#define ISCSI_SESSION_EXISTS_STATUS 15 /* exit status of --login when there is one already */
+#define ISCSI_NO_SESSIONS_STATUS 21    /* exit status of iscsiadm -m session when there are none */
 #define ISCSI_SESSIONS_MAX 4096
 #define ISCSI_DISKS_MAX 65536
 

@@ -110,6 +110,7 @@ static void on_timer_closed(uv_handle_t *t)
 
 static void op_end(struct st_op *op)
 {
+    st_lun_release(op);
     op->cb(op->ctx, &op->ans);
     json_decref(op->ans.detail);
     json_decref(op->object);
@@ -341,6 +342,7 @@ static void on_runner_closed(void *ctx)
     map_done(&h->secrets);
     map_done(&h->objects);
     map_done(&h->luns);
+    map_done(&h->logins);
     free(h->programs);
     free(h->etc);
     free(h->sys);

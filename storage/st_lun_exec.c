@@ -177,15 +177,52 @@ static uint32_t portal_bit(struct st_op *op, const char *portal)
     return 0;
 }
 
+/* LUNs of one target share its sessions: only one of them makes the record of a portal and logs in
+ * there at a time, the others do what is left to do meanwhile.  After another one's login this
+ * one's plan is not of today: it looks again first. */
+static bool claim(struct st_op *op, const char *portal)
+{
+    char *key = mem_printf("%s %s", jget_str(op->object, "spec.target", ""), portal);
+    const struct st_op *holder = map_get(&op->h->logins, key);
+    bool mine = holder == op || (holder == NULL && op->logins_seen == op->h->logins_done);
+
+    if (mine) {
+        (void)map_put(&op->h->logins, key, op);
+    }
+    free(key);
+    return mine;
+}
+
+void st_lun_release(struct st_op *op)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(&op->h->logins, &i, &key, &v);) {
+        if (v == op) {
+            (void)map_del(&op->h->logins, key);
+        }
+    }
+}
+
 /* A portal that does not answer is tried once each time: the others go on meanwhile. */
 static void stepped(struct st_op *op, const struct cmd_result *r)
 {
     const struct lun_step *s = &op->lun.steps[op->step_at];
+    bool there = s->kind == LUN_LOGIN && r->end == CMD_FAILED &&
+                 r->status == ISCSI_SESSION_EXISTS_STATUS; /* somebody else was faster */
 
-    st_step_failed(op, lun_step_name(s->kind), r);
-    if (s->kind == LUN_LOGIN && r->end != CMD_OK) {
-        op->failed = false;
-        op->dark |= portal_bit(op, s->portal);
+    if (!there) {
+        st_step_failed(op, lun_step_name(s->kind), r);
+    }
+    if (s->kind == LUN_LOGIN) {
+        st_lun_release(op);
+        op->h->logins_done++;
+        op->logins_seen++;
+        if (r->end != CMD_OK && !there) {
+            op->failed = false;
+            op->dark |= portal_bit(op, s->portal);
+        }
     }
     op->step_at++;
     op->second_half = false;
@@ -254,11 +291,20 @@ static void run_step(struct st_op *op, const struct lun_step *s)
 
 static void lun_step(struct st_op *op)
 {
-    if (op->step_at < op->lun.n_steps && !op->aborted) {
-        run_step(op, &op->lun.steps[op->step_at]);
-    } else {
-        st_later(op, ST_PAUSE_MS, lun_look);
+    for (; op->step_at < op->lun.n_steps && !op->aborted; op->step_at++) {
+        const struct lun_step *s = &op->lun.steps[op->step_at];
+
+        if ((s->kind != LUN_RECORD && s->kind != LUN_LOGIN) || claim(op, s->portal)) {
+            run_step(op, s);
+            return;
+        }
+        op->waits = true;
     }
+    if (op->waits) {
+        op->round--;
+        op->waits = false;
+    }
+    st_later(op, ST_PAUSE_MS, lun_look);
 }
 
 /* No login where one failed just now, and none without the secrets that it takes. */
@@ -337,6 +383,7 @@ static void lun_looked(struct st_op *op)
 
 static void lun_look(struct st_op *op)
 {
+    op->logins_seen = op->h->logins_done;
     st_look_san(op, lun_looked);
 }
 

@@ -27,6 +27,8 @@ struct st_host {
     struct map objects; /* "plural/name" -> json_t, as applied last */
     struct map luns;    /* name -> struct st_lun */
     struct map secrets; /* "plural/name" -> json_t of plain values */
+    struct map logins;  /* "target portal" -> the LUN's struct st_op that logs in there just now */
+    uint64_t logins_done;
     size_t ops;
     bool synced; /* every object is known */
     bool closing;
@@ -56,7 +58,9 @@ struct st_op {
     char reason[64], message[512];
     char step_why[512]; /* why the last step failed */
     unsigned round;
-    uint32_t dark; /* portals, by their place in the target, where a login failed just now */
+    uint64_t logins_seen; /* of the host's logins_done, when this one looked */
+    bool waits;           /* for another LUN's login, which does not use up a round */
+    uint32_t dark;        /* portals, by their place in the target, where a login failed just now */
     /* of a round; the arena is emptied between them */
     struct arena a;
     struct iscsi_sessions sessions;
@@ -111,6 +115,8 @@ size_t st_portals_of(struct st_op *op, const json_t *target, const char **dst);
 const char *st_lvm_conf(struct st_op *op);
 
 void st_lun_begin(struct st_op *op);
+/* This application ends: others may log in where it was about to. */
+void st_lun_release(struct st_op *op);
 void st_target_begin(struct st_op *op);
 void st_policy_begin(struct st_op *op);
 void st_vg_begin(struct st_op *op);

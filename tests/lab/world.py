@@ -14,7 +14,8 @@ import rig as labrig  # noqa: E402
 WITNESS = "10.77.0.3"
 # Everything is slow under emulation (docs/lab.md): never quoted as latency.
 TIMING = {"heartbeat": "5s", "hostTimeout": "60s"}
-RAFT = "raft-heartbeat-ms = 500\nraft-election-ms = 4000\n"
+# Three emulated hosts on two busy cores take seconds for a TLS handshake.
+RAFT = "raft-heartbeat-ms = 1000\nraft-election-ms = 8000\n"
 
 
 class Failed(Exception):

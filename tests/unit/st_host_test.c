@@ -68,7 +68,7 @@ static const char iscsiadm[] =
     "  printf '# BEGIN RECORD 2.1.8\\nnode.name = x\\nnode.session.timeo.replacement_timeout = "
     "120\\n"
     "# END RECORD\\n' >$D/etc/iscsi/nodes/" IQN "/$p,1/default;;\n"
-    "*10.0.0.1*--login) touch $D/in1;;\n"
+    "*10.0.0.1*--login) [ -e $D/in1 ] && exit 15; [ -e $D/slow ] && sleep 0.5; touch $D/in1;;\n"
     "*10.0.1.1*--login) [ -e $D/dark ] && { echo 'login timed out' >&2; exit 8; }; touch $D/in2;;\n"
     "esac";
 
@@ -272,6 +272,57 @@ static void test_one_portal_is_dark(void **state)
     apply(w, "luns", "l1", lun_pinned, false, &a);
     assert_int_equal(a.state, ST_READY);
     assert_string_equal(a.message, "1 of 2 paths work");
+    json_decref(a.detail);
+}
+
+static size_t count(const struct world *w, const char *what)
+{
+    char *cmd = mem_printf("grep -c -e '%s' %s/calls", what, w->dir);
+    FILE *f = popen(cmd, "r");
+    unsigned n = 0;
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%u", &n), 1);
+    (void)pclose(f);
+    free(cmd);
+    return n;
+}
+
+/* Both want sessions that are not there: each portal is logged in to once, none of them fails. */
+static void test_two_luns_of_one_target(void **state)
+{
+    struct world *w = *state;
+    struct answer a, b;
+
+    touch(w, "slow", "");
+    apply(w, "iscsitargets", "san", target, false, &a);
+    json_decref(a.detail);
+    (void)begin(w, "luns", "l1", lun_pinned, false, 30000, &a);
+    (void)begin(w, "luns", "l2", lun_pinned, false, 30000, &b);
+    while (a.calls == 0 || b.calls == 0) {
+        (void)uv_run(&w->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(a.state, ST_READY);
+    assert_int_equal(b.state, ST_READY);
+    assert_int_equal(count(w, "--login"), 2);
+    assert_int_equal(count(w, "-o new"), 2);
+    json_decref(a.detail);
+    json_decref(b.detail);
+}
+
+/* Somebody logged in between the look and the login. */
+static void test_session_exists(void **state)
+{
+    struct world *w = *state;
+    struct answer a;
+
+    script(w, "scsi_id", "touch $D/in1; echo " WWID);
+    touch(w, "in2", "");
+    apply(w, "iscsitargets", "san", target, false, &a);
+    json_decref(a.detail);
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    assert_int_equal(a.state, ST_READY);
+    assert_string_equal(a.message, "");
     json_decref(a.detail);
 }
 
@@ -694,6 +745,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lun_from_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_portal_is_dark, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_luns_of_one_target, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_session_exists, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lun_without_its_target, setup, teardown),
         cmocka_unit_test_setup_teardown(test_initiator_name, setup, teardown),
