@@ -40,7 +40,9 @@ static const struct field host_spec[] = {
     { .name = "onShutdown", ENUM_OF("Migrate", "Stop", "Freeze"), .deflt = "\"Migrate\"",
       .text = "When the host is shut down or rebooted: move its VMs away, stop them, or leave them assigned to it until it is back." },
     { .name = "drainTimeout", .type = F_DURATION, .deflt = "\"10m\"", .min = SEC, .max = DAY,
-      .text = "Longest time that a shutdown waits for the VMs to move; what is left then is stopped." },
+      .text = "Longest time that a shutdown or maintenance waits for the VMs to move; a shutdown then stops what is left, for maintenance see onDrainTimeout." },
+    { .name = "onDrainTimeout", ENUM_OF("Keep", "Stop"), .deflt = "\"Keep\"",
+      .text = "What could not leave within drainTimeout in maintenance goes on and is named (Keep), or is shut down and waits for another host (Stop)." },
     { .name = "iscsi", OBJECT_OF(iscsi_fields), .text = "The host as an iSCSI initiator." },
     FIELD_END
 };
@@ -73,6 +75,8 @@ static const struct field host_versions[] = {
 
 static const struct field host_drain[] = {
     { .name = "since", .type = F_STRING, .text = "When it began." },
+    { .name = "until", .type = F_STRING, .text = "When spec.drainTimeout is over." },
+    { .name = "total", .type = F_INT, .text = "VMs that were here when it began, or came meanwhile." },
     { .name = "remaining", LIST_OF(.type = F_STRING, .text = "A VM."), .text = "VMs that are still here." },
     { .name = "blockedBy", LIST_OF(.type = F_STRING, .text = "VM: reason."), .text = "Those that cannot move, and why." },
     FIELD_END

@@ -123,6 +123,8 @@ static const struct field vm_spec[] = {
     { .name = "migration", OBJECT_OF(vm_migration_fields), .deflt = "{}", .text = "How it moves." },
     { .name = "fencing", ENUM_OF("Full", "StorageOnly"), .deflt = "\"Full\"",
       .text = "StorageOnly: a host that is cut off from the disks is good enough to start it elsewhere, though the old one may still answer on the network." },
+    { .name = "retry", .type = F_STRING, .check = check_oneline, .max = 64,
+      .text = "Another value than before: what was given up (restartLimit, failed starts, a guest that ended by itself) is tried again (`picket retry`)." },
     PAUSED_FIELD("the VM"),
     { .name = "extra", MAP_OF(.type = F_ANY, .text = "The value."), .check = check_word, .max = 64,
       .text = "Settings of xl.cfg(5) that have no field here, such as localtime or pci." },

@@ -104,7 +104,7 @@ static void report(struct agent_check *c)
         [REACH_UNKNOWN] = "Unknown", [REACH_PASSING] = "Ready", [REACH_FAILING] = "NotReady"
     };
     static const char *const reasons[] = {
-        [REACH_UNKNOWN] = "NotAsked", [REACH_PASSING] = "Reachable", [REACH_FAILING] = "Unreachable"
+        [REACH_UNKNOWN] = "NotAsked", [REACH_PASSING] = "Reachable", [REACH_FAILING] = "NoAnswer"
     };
     enum reach_state st = c->reach.all.state;
     size_t reached;

@@ -291,9 +291,10 @@ static void process(struct vmx *x, struct vmx_item *it)
 
     it->due_ms = 0;
     plan(it);
-    if (it->plan.intent.latch != VM_LATCH_NONE) {
-        it->failures = 0; /* given up: the next time is counted anew */
+    if (it->plan.intent.latch != VM_LATCH_NONE || it->failed_generation != it->want.vm.generation) {
+        it->failures = 0; /* given up, or asked for anew: no waiting, and counted anew */
     }
+    it->failed_generation = it->want.vm.generation;
     vmx_report_item(it);
     if (it->plan.done) {
         forget(x, it);

@@ -51,7 +51,8 @@ struct vmx_item {
     /* failures */
     enum act_kind failed_kind;
     uint32_t failures;
-    uint64_t first_failed_ms; /* of them */
+    uint64_t first_failed_ms;   /* of them */
+    uint64_t failed_generation; /* of the spec, when last planned */
     uint64_t retry_ms;
     char *last_error;
     uint64_t adjusted_generation; /* of the spec that the running guest was told of last */

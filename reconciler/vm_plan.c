@@ -177,14 +177,18 @@ static void forget_old_ends(struct vmp *c)
     i->n_restarts = n;
 }
 
+uint32_t vmp_limit(const struct vmp *c)
+{
+    uint32_t limit = c->want->restart_count;
+
+    return limit < VM_RESTARTS_MAX ? limit : VM_RESTARTS_MAX - 1;
+}
+
 void vmp_unwanted_end(struct vmp *c, enum vm_why why)
 {
     struct vm_intent *i = c->next;
-    uint32_t limit = c->want->restart_count;
+    uint32_t limit = vmp_limit(c);
 
-    if (limit >= VM_RESTARTS_MAX) {
-        limit = VM_RESTARTS_MAX - 1;
-    }
     forget_old_ends(c);
     if (c->want->on_crash != VM_CRASH_RESTART && why != VM_WHY_START_FAILED) {
         vmp_latch(c, VM_LATCH_GAVE_UP, why);

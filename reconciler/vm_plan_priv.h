@@ -31,6 +31,7 @@ bool vmp_on(const struct vmp *c);
 enum vm_why vmp_stop_wish(const struct vmp *c);
 const char *vmp_why_text(struct vmp *c, enum vm_why why);
 /* It ended though it should not have: count, then restart with back-off or give up. */
+uint32_t vmp_limit(const struct vmp *c); /* so many failures are borne */
 void vmp_unwanted_end(struct vmp *c, enum vm_why why);
 void vmp_latch(struct vmp *c, enum vm_latch latch, enum vm_why why);
 

@@ -272,8 +272,8 @@ static void off_report(struct vmp *c)
     case VM_LATCH_POWEROFF:
         c->p->report.halted = true;
         vmp_report(c, "Stopped", "GuestPoweroff",
-                   "the guest powered itself off and stays off (ha.onGuestPoweroff: Stop); set "
-                   "spec.runPolicy to Stopped and to Running again to start it");
+                   "the guest powered itself off and stays off (ha.onGuestPoweroff: Stop); "
+                   "`picket retry` starts it again");
         return;
     case VM_LATCH_GAVE_UP:
         /* Too many restarts: another host may try.  onCrash: Stop: none may. */
@@ -284,7 +284,8 @@ static void off_report(struct vmp *c)
                                                        : "RestartLimit",
                    c->have->last_error != NULL
                        ? c->have->last_error
-                       : "it ended too often on this host (ha.restartLimit, ha.onCrash)");
+                       : "it ended too often on this host (ha.restartLimit, ha.onCrash); `picket "
+                         "retry` tries again");
         return;
     case VM_LATCH_NONE:
         break;
@@ -358,7 +359,7 @@ static bool absence_explained(struct vmp *c)
  * back. */
 static bool setup_hopeless(const struct vmp *c)
 {
-    return vmp_on(c) && c->have->setup_failures > c->want->restart_count &&
+    return vmp_on(c) && c->have->setup_failures > vmp_limit(c) &&
            c->env->now_ms >= c->have->setup_since_ms + SETUP_MS;
 }
 

@@ -211,7 +211,7 @@ int verb_complete(struct cli *c, int argc, char **argv)
         offer_dev(c, words, n);
     } else if (takes_host(v->name)) {
         offer_names(c, kind_find("Host"), "", last);
-    } else if (str_eq(v->name, "migrate")) {
+    } else if (str_eq(v->name, "migrate") || str_eq(v->name, "retry")) {
         offer_names(c, kind_find(str_eq(words[n - 2], "--to") ? "Host" : "VirtualMachine"), "",
                     last);
     } else if (takes_objects(v->name)) {

@@ -381,7 +381,7 @@ int verb_uncordon(struct cli *c, int argc, char **argv)
 struct drain_wait {
     const char *host;
     char left[1024];
-    bool said_any;
+    size_t most; /* that were there at once */
 };
 
 /* Done when no VM is on the host any more, nor assigned to it. */
@@ -403,8 +403,11 @@ static bool drained(void *ctx, const json_t *items)
         (void)snprintf(left + len, sizeof(left) - len, "%s%s (%s)", len > 0 ? ", " : "",
                        obj_name(v), phase);
     }
+    if (n > w->most) {
+        w->most = n;
+    }
     if (n > 0 && !str_eq(left, w->left)) {
-        cli_say("  still there: %s", left);
+        cli_say("  %zu of %zu still there: %s", n, w->most, left);
     }
     (void)str_copy(w->left, sizeof(w->left), left);
     return n == 0;

@@ -175,6 +175,18 @@ static const struct cli_verb verbs[] = {
       "Examples:\n"
       "  picket migrate vm1 --to node3\n" COMMON,
       verb_migrate },
+    { "retry", "Hosts", "try a VM again that was given up", "VM...",
+      "After too many crashes or failed starts a host is left alone for a while, and a guest that\n"
+      "ended by itself stays off. This forgets all of that, and what is waiting is tried at once.\n"
+      "It writes the time into spec.retry; with kubectl any other value does the same:\n"
+      "  kubectl patch vm vm1 --type=merge -p '{\"spec\":{\"retry\":\"2\"}}'\n"
+      "\n"
+      "  --wait                until it runs\n"
+      "  --timeout T           longest wait (2m)\n"
+      "\n"
+      "Examples:\n"
+      "  picket retry vm1 --wait\n" COMMON,
+      verb_retry },
     { "dev", "Others", "a whole cluster on this machine",
       "up [--hosts N]\ndown [--wipe]\nstatus\npower HOST on|off\n"
       "cut HOST [--from HOST|operator|pdu|gateway]\nheal [HOST]\nwedge|unwedge|reset HOST\n"

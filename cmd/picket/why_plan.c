@@ -57,9 +57,22 @@ static const struct {
                           "them and give it a certificate of its own." },
     { "Cordoned", "`picket uncordon {}` lets VMs come again." },
     { "Maintenance", "`picket uncordon {}` ends the maintenance." },
-    { "StartFailed", "The host could not start it: see the message, and the agent's log there." },
-    { "RestartLimit", "It crashed too often (spec.ha.restartLimit): repair the guest, then set "
-                      "spec.runPolicy to Stopped and back to Running." },
+    { "StartFailed", "The host could not start it: see the message, and the agent's log there; "
+                     "`picket retry {}` tries again at once." },
+    { "RestartLimit", "It crashed too often (spec.ha.restartLimit): repair the guest, then "
+                      "`picket retry {}`." },
+    { "GuestPoweroff", "`picket retry {}` starts it again; ha.onGuestPoweroff: Restart does so "
+                       "always." },
+    { "GuestCrash", "It stays as it is (spec.ha.onCrash): `picket retry {}` starts it again." },
+    { "WaitingForLock", "Somebody else has what it needs: the message says who; it starts when "
+                        "that is given back." },
+    { "DrainTimedOut", "Its host is in maintenance and no other one can take it: make room, or "
+                       "`picket uncordon` the host." },
+    { "MigrateAway", "This host lost the users' network and others have it: look at its bonds, "
+                     "bridges and cables (`picket get networkchecks`)." },
+    { "FailsEverywhere", "Nobody reaches the targets: look at the network and at the check "
+                         "(`picket get networkchecks -o wide`)." },
+    { "FailsOnSomeHosts", "Look at these hosts' bonds, bridges and cables." },
     { "Unreachable", "The device does not answer: check address, network and credentials." },
 };
 

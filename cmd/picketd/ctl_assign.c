@@ -6,6 +6,17 @@
 
 #define TEXT_HOSTS 8U /* named in a message */
 
+/* It stays on a host that is drained, since it fits nowhere else, and the drain is over. */
+static bool drain_stops(const struct vm_places *s, uint32_t vm)
+{
+    const struct place_result *r = &s->plan.vms[vm];
+    const struct place_vm *v = &s->vms[vm];
+
+    return r->host != PLACE_NONE && s->stops[r->host] && r->host == v->current && v->held &&
+           !v->hold && r->action == PLACE_NOTHING && v->migrating_to == PLACE_NONE &&
+           s->targets[vm] == NULL;
+}
+
 static uint32_t assigned_of(const struct vm_places *s, uint32_t vm)
 {
     const struct place_result *r = &s->plan.vms[vm];
@@ -15,7 +26,7 @@ static uint32_t assigned_of(const struct vm_places *s, uint32_t vm)
         /* The agents move it cold (stop there, start here): only for a host that is being emptied,
          * never to tidy up behind rules or preferences. */
         host = r->target;
-    } else if (r->action == PLACE_STOP) {
+    } else if (r->action == PLACE_STOP || drain_stops(s, vm)) {
         host = PLACE_NONE;
     }
     if (s->vms[vm].wanted && s->targets[vm] != NULL) {
@@ -34,6 +45,14 @@ static struct vm_place place_of(const struct vm_places *s, uint32_t vm)
             .host = "",
             .reason = "Settling",
             .message = "hosts that have just registered are still telling their capacity"
+        };
+    }
+    if (drain_stops(s, vm)) {
+        return (struct vm_place){
+            .host = "",
+            .reason = "DrainTimedOut",
+            .message = "it could not leave its host within spec.drainTimeout and is stopped "
+                       "(spec.onDrainTimeout: Stop)"
         };
     }
     return (struct vm_place){ .host = host == PLACE_NONE ? "" : s->hosts[host].name,

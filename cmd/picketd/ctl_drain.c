@@ -1,5 +1,6 @@
 /* Progress of maintenance: who is still on the host, and what keeps them there. */
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/valid.h"
@@ -11,6 +12,7 @@
 
 struct drain {
     struct pass *p;
+    const struct ctl_obj *o;
     const char *host;
     json_t *remaining, *blocked;
 };
@@ -74,7 +76,8 @@ static void condition(struct pass *p, const struct drain *d, uint64_t until_ms, 
         (void)cond_set(next, "Drained", "True", "Empty", "no guest runs here", p->wall_ms);
         return;
     }
-    message = arena_printf(&p->a, "%zu guest%s here", left, left == 1 ? " is" : "s are");
+    message = arena_printf(&p->a, "%zu of %" PRId64 " guest%s here", left,
+                           jget_int(next, "status.drain.total", 0), left == 1 ? " is" : "s are");
     if (blocked > 0) {
         reason = "Blocked";
         message = arena_printf(&p->a, "%s, %zu cannot leave: %s%s", message, blocked,
@@ -83,17 +86,47 @@ static void condition(struct pass *p, const struct drain *d, uint64_t until_ms, 
     }
     if (p->wall_ms >= until_ms) {
         reason = "TimedOut";
-        message = arena_printf(&p->a, "%s; spec.drainTimeout is over", message);
+        message = arena_printf(&p->a, "%s; spec.drainTimeout is over%s", message,
+                               ctl_drain_stops(p, d->o)
+                                   ? ": what is left is being stopped (spec.onDrainTimeout: Stop)"
+                                   : " (spec.onDrainTimeout: Keep)");
     } else {
         pass_recheck(p, p->now_ms + (until_ms - p->wall_ms));
     }
     (void)cond_set(next, "Drained", "False", reason, message, p->wall_ms);
 }
 
+/* How far it is, and until when. */
+static void progress(json_t *next, const struct drain *d, uint64_t until_ms)
+{
+    int64_t left = (int64_t)json_array_size(d->remaining);
+    int64_t total = jget_int(next, "status.drain.total", 0);
+    char when[32];
+
+    str_format_time(until_ms, when, sizeof(when));
+    jset(next, "status.drain.until", json_string(when));
+    jset(next, "status.drain.total", json_integer(left > total ? left : total));
+}
+
+static uint64_t until_of(const struct ctl_obj *host, uint64_t since_ms)
+{
+    return since_ms + jget_duration(host->json, "spec.drainTimeout", 600000);
+}
+
+bool ctl_drain_stops(const struct pass *p, const struct ctl_obj *host)
+{
+    uint64_t ms = 0;
+
+    return jget_bool(host->json, "spec.maintenance", false) &&
+           str_eq(jget_str(host->json, "spec.onDrainTimeout", "Keep"), "Stop") &&
+           str_parse_time(jget_str(host->json, "status.drain.since", ""), &ms) &&
+           p->wall_ms >= until_of(host, ms);
+}
+
 void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next)
 {
     const struct s_inc *inc = pass_inc(p, host->name);
-    struct drain d = { .p = p, .host = host->name };
+    struct drain d = { .p = p, .o = host, .host = host->name };
     uint64_t until;
 
     if (!jget_bool(host->json, "spec.maintenance", false)) {
@@ -106,10 +139,11 @@ void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next)
     }
     d.remaining = json_array();
     d.blocked = json_array();
-    until = since(p, next) + jget_duration(host->json, "spec.drainTimeout", 600000);
+    until = until_of(host, since(p, next));
     if (inc != NULL && inc->state != INC_FENCED) {
         s_locks_of(p->c->world->store, inc->number, visit, &d);
     }
+    progress(next, &d, until);
     condition(p, &d, until, next);
     jset(next, "status.drain.remaining", d.remaining);
     jset(next, "status.drain.blockedBy", d.blocked);

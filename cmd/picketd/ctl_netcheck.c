@@ -137,11 +137,11 @@ static void condition(struct pass *p, const struct host_word *w, json_t *next)
         more = "";
         break;
     case REACH_WARN:
-        reason = "Unreachable";
+        reason = "NoAnswer";
         more = "; the check only warns (spec.action)";
         break;
     case REACH_WAITS:
-        reason = "Unreachable";
+        reason = "NoAnswer";
         more = "; guests leave this host if the others go on reaching it";
         break;
     case REACH_EVERYWHERE:

@@ -121,8 +121,10 @@ static void hosts_make(struct vm_places *s, struct pass *p)
         n++;
     }
     s->hosts = ARENA_ARRAY(&s->a, struct place_host, n + 1);
+    s->stops = ARENA_ARRAY(&s->a, bool, n + 1);
     n = 0;
     for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        s->stops[n] = ctl_drain_stops(p, o);
         host_make(s, p, o, &s->hosts[n]);
         (void)map_put(&s->host_names, o->name, &s->hosts[n++]);
     }
@@ -223,7 +225,7 @@ static uint64_t hosts_sum(struct pass *p)
         struct vm_places text = { 0 };
 
         sum = sum_str(sum, o->name);
-        sum = sum_u64(sum, (uint64_t)st);
+        sum = sum_u64(sum, (uint64_t)st << 1 | (uint64_t)ctl_drain_stops(p, o));
         sum = sum_u64(sum, (uint64_t)jget_int(o->json, "metadata.generation", 0));
         sum = sum_u64(sum, jget_size(o->json, "status.capacity.memory", 0));
         sum = sum_u64(sum, (uint64_t)jget_int(o->json, "status.capacity.cpus", 0));

@@ -22,6 +22,7 @@ struct vm_places {
     struct place_plan plan;
     bool settling;
     struct place_host *hosts;
+    bool *stops; /* by host: its drain is over, what is left there shall stop */
     struct place_vm *vms;
     struct place_rule *rules;
     const struct ctl_obj **vm_objs;  /* while the run is made */

@@ -147,6 +147,8 @@ bool ctl_avoid_active(const struct pass *p, const json_t *entry);
 void ctl_avoid_pass(struct pass *p);
 /* status.drain and the condition Drained of a host. */
 void ctl_drain_status(struct pass *p, const struct ctl_obj *host, json_t *next);
+/* The drain took too long, and what is left shall be stopped. */
+bool ctl_drain_stops(const struct pass *p, const struct ctl_obj *host);
 /* NetworkChecks: looked at together before the hosts; then the condition of a host, the status of a
  * check. */
 void ctl_netcheck_pass(struct pass *p);
