@@ -494,7 +494,7 @@ void v3_request(struct rest *r, const char *path)
     } routes[] = { { "kv/range", v3_range_request },  { "kv/put", v3_put },
                    { "kv/deleterange", v3_delete },   { "kv/txn", v3_txn },
                    { "kv/compaction", v3_compact },   { "maintenance/status", v3_status },
-                   { "maintenance/alarm", v3_alarm }, { "watch", v3_watch } };
+                   { "maintenance/alarm", v3_alarm }, { "watch", v3_watch_request } };
     struct err err;
 
     if (v3_allowed(&r->req->peer, &err) != 0) {

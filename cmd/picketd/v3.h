@@ -48,7 +48,17 @@ json_t *v3_answer(const struct txn_answer *ans); /* response_range, ... without 
 /* May this peer use the raw key space?  0, ERR_UNAUTHORIZED or ERR_DENIED. */
 int v3_allowed(const struct stream_peer *peer, struct err *err) ERR_USED;
 
-void v3_watch(struct rest *r);
+/* The body of a watch. */
+struct v3_watch {
+    struct bytes key, end; /* a range also for a single key */
+    uint64_t from;         /* first revision; 0: from now */
+    uint64_t id;
+    bool prev_kv, no_put, no_delete, progress;
+};
+int v3_watch_decode(const json_t *body, struct arena *a, struct v3_watch *ret,
+                    struct err *err) ERR_USED;
+
+void v3_watch_request(struct rest *r);
 void v3_lease(struct rest *r, const char *path);
 
 #endif

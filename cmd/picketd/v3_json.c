@@ -333,6 +333,46 @@ int v3_txn_decode(const json_t *body, struct arena *a, struct cmd_txn *ret, stru
     return decode_ops(v3_get(body, "failure"), a, &ret->else_ops, &ret->n_else, err);
 }
 
+static void watch_filters(const json_t *req, struct v3_watch *ret)
+{
+    const json_t *filters = v3_get(req, "filters");
+
+    for (size_t i = 0; i < json_array_size(filters); i++) {
+        const json_t *f = json_array_get(filters, i);
+
+        ret->no_put = ret->no_put || str_eq(json_string_value(f), "NOPUT") ||
+                      (json_is_integer(f) && json_integer_value(f) == 0);
+        ret->no_delete = ret->no_delete || str_eq(json_string_value(f), "NODELETE") ||
+                         (json_is_integer(f) && json_integer_value(f) == 1);
+    }
+}
+
+int v3_watch_decode(const json_t *body, struct arena *a, struct v3_watch *ret, struct err *err)
+{
+    const json_t *req = v3_get(body, "create_request");
+
+    *ret = (struct v3_watch){ 0 };
+    if (req == NULL) {
+        return err_set(err, ERR_BAD_REQUEST, "create_request is missing");
+    }
+    if (v3_range(req, a, &ret->key, &ret->end, err) != 0 ||
+        v3_u64(req, "start_revision", &ret->from, err) != 0 ||
+        v3_u64(req, "watch_id", &ret->id, err) != 0) {
+        return err->code;
+    }
+    if (ret->end.p == NULL) { /* one key: up to the key right behind it */
+        uint8_t *p = arena_alloc(a, ret->key.n + 1);
+
+        memcpy(p, ret->key.p, ret->key.n);
+        p[ret->key.n] = 0;
+        ret->end = (struct bytes){ .p = p, .n = ret->key.n + 1 };
+    }
+    watch_filters(req, ret);
+    ret->prev_kv = v3_bool(req, "prev_kv");
+    ret->progress = v3_bool(req, "progress_notify");
+    return 0;
+}
+
 /* --- answers -----------------------------------------------------------------------------------
  */
 

@@ -16,8 +16,7 @@ struct v3_watcher {
     struct store_watch *w;
     uv_async_t wake;
     uv_timer_t timer;
-    uint64_t id;
-    bool prev_kv, no_put, no_delete, progress;
+    struct v3_watch q; /* its bytes are valid until the watch has begun */
     bool blocked, ended;
     unsigned closing;
 };
@@ -67,7 +66,7 @@ static json_t *result_head(struct v3_watcher *w, uint64_t rev)
 {
     json_t *j = json_pack("{s:o}", "header", v3_header(w->r->node, rev));
 
-    v3_set_u64(j, "watch_id", w->id);
+    v3_set_u64(j, "watch_id", w->q.id);
     return j;
 }
 
@@ -95,7 +94,7 @@ static json_t *event_json(const struct v3_watcher *w, const struct kv_event *ev)
                                   v3_kv(kv_key(v), v->klen, kv_value(v), v->vlen, v->create_rev,
                                         v->mod_rev, v->version, v->lease));
     }
-    if (w->prev_kv && ev->prev != NULL) {
+    if (w->q.prev_kv && ev->prev != NULL) {
         const struct kv *v = ev->prev;
 
         (void)json_object_set_new(j, "prev_kv",
@@ -134,7 +133,7 @@ static void pump(struct v3_watcher *w)
             flush(w, &events, rev);
             rev = ev.rev;
         }
-        if (!(ev.type == KV_PUT ? w->no_put : w->no_delete)) {
+        if (!(ev.type == KV_PUT ? w->q.no_put : w->q.no_delete)) {
             (void)json_array_append_new(events, event_json(w, &ev));
         }
     }
@@ -175,7 +174,7 @@ static void on_timer(uv_timer_t *t)
 {
     struct v3_watcher *w = t->data;
 
-    if (!w->ended && !w->blocked && w->progress) {
+    if (!w->ended && !w->blocked && w->q.progress) {
         pump(w);
         if (!w->ended && !w->blocked) {
             send_result(w, result_head(w, store_watch_rev(w->w)));
@@ -183,24 +182,9 @@ static void on_timer(uv_timer_t *t)
     }
 }
 
-static void watch_filters(const json_t *req, struct v3_watcher *w)
+static void watch_start(struct v3_watcher *w)
 {
-    const json_t *filters = v3_get(req, "filters");
-
-    for (size_t i = 0; i < json_array_size(filters); i++) {
-        const json_t *f = json_array_get(filters, i);
-
-        w->no_put = w->no_put || str_eq(json_string_value(f), "NOPUT") ||
-                    (json_is_integer(f) && json_integer_value(f) == 0);
-        w->no_delete = w->no_delete || str_eq(json_string_value(f), "NODELETE") ||
-                       (json_is_integer(f) && json_integer_value(f) == 1);
-    }
-    w->prev_kv = v3_bool(req, "prev_kv");
-    w->progress = v3_bool(req, "progress_notify");
-}
-
-static void watch_start(struct v3_watcher *w, struct bytes key, struct bytes end, uint64_t from)
-{
+    const struct v3_watch *q = &w->q;
     struct node *n = w->r->node;
     json_t *j;
 
@@ -213,47 +197,31 @@ static void watch_start(struct v3_watcher *w, struct bytes key, struct bytes end
     w->r->req->on_abort = on_abort;
     w->r->req->on_drain = on_drain;
     n->watches++;
-    w->w = store_watch_new(n->store, key.p, key.n, end.p, end.n,
-                           from == 0 ? store_rev(n->store) + 1 : from, store_wake, w);
+    w->w = store_watch_new(n->store, q->key.p, q->key.n, q->end.p, q->end.n,
+                           q->from == 0 ? store_rev(n->store) + 1 : q->from, store_wake, w);
     http_stream_begin(w->r->req, 200, "application/json", NULL, 0);
     j = result_head(w, store_rev(n->store));
     (void)json_object_set_new(j, "created", json_true());
     send_result(w, j);
-    if (from != 0 && from <= store_compact_rev(n->store)) {
+    if (q->from != 0 && q->from <= store_compact_rev(n->store)) {
         compacted(w);
     } else {
         (void)uv_async_send(&w->wake);
     }
 }
 
-void v3_watch(struct rest *r)
+void v3_watch_request(struct rest *r)
 {
-    const json_t *req = v3_get(r->body, "create_request");
     struct v3_watcher *w = OBJ_NEW(struct v3_watcher);
     struct arena a = { 0 };
-    struct bytes key, end;
-    uint64_t from;
     struct err err;
 
     w->r = r;
-    if (req == NULL) {
-        (void)err_set(&err, ERR_BAD_REQUEST, "create_request is missing");
-        v3_err(r, &err);
-        free(w);
-    } else if (v3_range(req, &a, &key, &end, &err) != 0 ||
-               v3_u64(req, "start_revision", &from, &err) != 0 ||
-               v3_u64(req, "watch_id", &w->id, &err) != 0) {
+    if (v3_watch_decode(r->body, &a, &w->q, &err) != 0) {
         v3_err(r, &err);
         free(w);
     } else {
-        if (end.p == NULL) { /* one key: up to the key right behind it */
-            uint8_t *p = arena_alloc(&a, key.n + 1);
-
-            memcpy(p, key.p, key.n);
-            end = (struct bytes){ .p = p, .n = key.n + 1 };
-        }
-        watch_filters(req, w);
-        watch_start(w, key, end, from);
+        watch_start(w);
     }
     arena_done(&a);
 }

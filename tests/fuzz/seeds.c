@@ -329,6 +329,10 @@ static void v3_seeds(void)
         { "watch",
           "{\"create_request\":{\"key\":\"Zm9v\",\"range_end\":\"Zm9w\",\"start_revision\":"
           "\"1\",\"progress_notify\":true,\"filters\":[\"NOPUT\"],\"prev_kv\":true}}" },
+        { "watch-story",
+          "[{\"key\":\"Zm9v\",\"value\":\"YQ==\"},{\"key\":\"Zm9v\",\"range_end\":\"AA==\"},"
+          "{\"createRequest\":{\"key\":\"AA==\",\"range_end\":\"AA==\",\"start_revision\":\"1\","
+          "\"filters\":[0,1],\"watch_id\":\"3\"}}]" },
         { "ignore", "{\"key\":\"Zm9v\",\"ignore_value\":true,\"ignoreLease\":true}" },
     };
 

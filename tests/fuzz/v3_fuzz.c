@@ -89,12 +89,30 @@ static void give_lease(const json_t *body)
     }
 }
 
+/* What is watched stays in our own key space too. */
+static void give_watch(const struct v3_watch *q)
+{
+    struct store_watch *w;
+    struct kv_event ev;
+    struct err err;
+
+    CHECK(q->end.p != NULL);
+    check_key(&q->key, &q->end);
+    w = store_watch_new(store, q->key.p, q->key.n, q->end.p, q->end.n, q->from, NULL, NULL);
+    for (int i = 0; i < 64 && store_watch_next(w, &ev, &err) == 1; i++) {
+        CHECK(ev.klen >= 2);
+        CHECK(memcmp(ev.key, "k/", 2) == 0);
+    }
+    store_watch_free(w);
+}
+
 static void check_body(const json_t *body)
 {
     struct arena a = { 0 };
     struct bytes key, end;
     struct txn_op op = { 0 };
     struct cmd_txn txn = { 0 };
+    struct v3_watch watch;
     struct err err;
 
     if (v3_range(body, &a, &key, &end, &err) == 0) {
@@ -113,6 +131,9 @@ static void check_body(const json_t *body)
         give_op(&op);
     }
     give_lease(body);
+    if (v3_watch_decode(body, &a, &watch, &err) == 0) {
+        give_watch(&watch);
+    }
     arena_done(&a);
 }
 
