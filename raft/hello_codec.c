@@ -72,6 +72,17 @@ bool hello_decode(const uint8_t *data, size_t len, struct hello *ret)
     return true;
 }
 
+static bool named_as_certified(const struct hello *h, const char *cert_name)
+{
+    return cert_name == NULL || cert_name[0] == 0 || str_eq(h->name, cert_name);
+}
+
+bool hello_supersedes(const struct hello *h, const struct hello *self, const char *cert_name)
+{
+    return h->version == self->version && str_eq(h->cluster, self->cluster) && self->epoch != 0 &&
+           h->epoch > self->epoch && named_as_certified(h, cert_name);
+}
+
 int hello_check(const struct hello *h, const struct hello *self, const char *want_name,
                 const char *cert_name, struct err *err)
 {
@@ -110,7 +121,7 @@ int hello_check(const struct hello *h, const struct hello *self, const char *wan
         return err_set(err, ERR_REFUSED, "member %" PRIu64 " is %s here, it calls itself %s",
                        h->from, want_name, h->name);
     }
-    if (cert_name != NULL && cert_name[0] != 0 && !str_eq(h->name, cert_name)) {
+    if (!named_as_certified(h, cert_name)) {
         return err_set(err, ERR_REFUSED, "it calls itself %s, its certificate is for %s", h->name,
                        cert_name);
     }

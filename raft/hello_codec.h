@@ -36,5 +36,8 @@ void refuse_frame(struct buf *b, const char *why);
  * here, cert_name: what its certificate says; NULL or empty: not known. */
 int hello_check(const struct hello *h, const struct hello *self, const char *want_name,
                 const char *cert_name, struct err *err) ERR_USED;
+/* Is `h` of a later epoch of the very cluster that `self` was in?  Then that one was restored or
+ * recovered without `self`, whose state counts no more (safety.md 1). */
+bool hello_supersedes(const struct hello *h, const struct hello *self, const char *cert_name);
 
 #endif

@@ -44,6 +44,9 @@ struct peer_opts {
     void (*on_up)(void *ctx, uint64_t id);
     void (*on_down)(void *ctx, uint64_t id);
     void (*on_frame)(void *ctx, uint64_t id, uint16_t kind, const uint8_t *data, size_t len);
+    /* A voter of this cluster is in a later epoch; may be NULL.  The link is refused in any case.
+     */
+    void (*on_newer_epoch)(void *ctx, uint64_t epoch, const char *name);
 };
 
 int peer_net_open(const struct peer_opts *opts, struct peer_net **ret, struct err *err) ERR_USED;

@@ -152,10 +152,24 @@ static size_t net_strangers(const struct peer_net *n)
     return count;
 }
 
+/* Of two epochs the older one has to hear of the newer: it says hello all the same. */
+static void link_epochs(struct link *l, const struct hello *h, const char *cert_name)
+{
+    struct peer_net *n = l->net;
+
+    if (hello_supersedes(h, &n->self, cert_name)) {
+        if (n->opts.on_newer_epoch != NULL) {
+            n->opts.on_newer_epoch(n->opts.ctx, h->epoch, h->name);
+        }
+    } else if (!l->dialed && hello_supersedes(&n->self, h, NULL)) {
+        link_hello(l, h->from);
+    }
+}
+
 static void link_got_hello(struct link *l, const struct frame *f)
 {
     struct peer_net *n = l->net;
-    const struct stream_peer *cert = stream_peer(l->stream);
+    const char *cert_name = n->opts.tls == NULL ? NULL : stream_peer(l->stream)->name;
     struct node *known;
     struct hello h;
     struct err err;
@@ -165,13 +179,14 @@ static void link_got_hello(struct link *l, const struct frame *f)
         return;
     }
     known = peer_find(n, h.from);
-    if (hello_check(&h, &n->self, known != NULL && known->member ? known->name : NULL,
-                    n->opts.tls == NULL ? NULL : cert->name, &err) != 0) {
+    if (hello_check(&h, &n->self, known != NULL && known->member ? known->name : NULL, cert_name,
+                    &err) != 0) {
         lg_warn("peer", "remote=%s name=%s msg=\"peer refused\" err=\"%s\"",
                 stream_remote(l->stream), h.name, err.msg);
         if (l->node != NULL) {
             peer_retry(n, l->node, REFUSED_MS);
         }
+        link_epochs(l, &h, cert_name);
         link_refuse(l, err.msg);
         return;
     }

@@ -83,6 +83,10 @@ struct rep_events {
     /* A group was applied (after all its results were delivered).  Several may be applied before
      * the first of these calls: `hash` is the state's right after this group, not of now. */
     void (*on_applied)(void *ctx, uint64_t index, uint64_t hash);
+    /* The voter `name` is in a later epoch of this cluster, which was restored or recovered without
+     * this node: its state counts no more.  Comes from within I/O: nothing of rep.h may be called;
+     * meant for ending the process. */
+    void (*on_newer_epoch)(void *ctx, uint64_t epoch, const char *name);
     /* A call from a peer.  Answer with rep_reply, now or later, exactly once. */
     void (*on_call)(void *ctx, uint64_t from_id, const char *from_name, uint16_t kind,
                     const uint8_t *data, size_t len, uint64_t call_id);

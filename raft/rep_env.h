@@ -111,6 +111,7 @@ void rep_tick(struct rep *r); /* every params->heartbeat_ms */
 void rep_step(struct rep *r);
 void rep_link_up(struct rep *r, uint64_t id);
 void rep_link_down(struct rep *r, uint64_t id);
+void rep_newer_epoch(struct rep *r, uint64_t epoch, const char *name);
 /* One frame whose header and checksum were verified (frame_next). */
 void rep_frame(struct rep *r, uint64_t from, uint16_t kind, const uint8_t *data, size_t len);
 

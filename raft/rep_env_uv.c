@@ -321,6 +321,15 @@ static void net_on_down(void *ctx, uint64_t id)
     }
 }
 
+static void net_on_newer_epoch(void *ctx, uint64_t epoch, const char *name)
+{
+    struct uv_env *e = ctx;
+
+    if (e->rep != NULL) {
+        rep_newer_epoch(e->rep, epoch, name);
+    }
+}
+
 static void net_on_frame(void *ctx, uint64_t id, uint16_t kind, const uint8_t *data, size_t len)
 {
     struct uv_env *e = ctx;
@@ -393,6 +402,7 @@ static int env_open_net(struct uv_env *e, const struct rep_params *p, struct err
         .on_up = net_on_up,
         .on_down = net_on_down,
         .on_frame = net_on_frame,
+        .on_newer_epoch = net_on_newer_epoch,
     };
 
     return peer_net_open(&opts, &e->net, err);

@@ -374,6 +374,16 @@ void rep_link_up(struct rep *r, uint64_t id)
     rep_acks_up(r, id);
 }
 
+void rep_newer_epoch(struct rep *r, uint64_t epoch, const char *name)
+{
+    const struct rep_events *ev = &r->params.events;
+
+    OBJ_CHECK(r, REP_MAGIC);
+    if (ev->on_newer_epoch != NULL && !r->dead) {
+        ev->on_newer_epoch(ev->ctx, epoch, name);
+    }
+}
+
 void rep_link_down(struct rep *r, uint64_t id)
 {
     struct rep_peer *p = rep_peer(r, id);

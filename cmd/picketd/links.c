@@ -81,6 +81,51 @@ static void epoch_tick(struct node *n)
     arena_done(&a);
 }
 
+/* --- a cluster that went on without this node ---------------------------------------------------
+ */
+
+int links_may_start(const char *dir, struct err *err)
+{
+    char *path = mem_printf("%s/superseded", dir), why[256] = "";
+    FILE *f = fopen(path, "re");
+    int rc = 0;
+
+    if (f != NULL) {
+        if (fgets(why, sizeof(why), f) == NULL) {
+            why[0] = 0;
+        }
+        why[strcspn(why, "\n")] = 0;
+        (void)fclose(f);
+        rc = err_set(err, ERR_REFUSED,
+                     "%s: %s. The cluster was restored or recovered without this member, which "
+                     "must not vote or serve again: move its data folder away and enrol it anew "
+                     "(`picket token create --voter`, `picket join`)",
+                     path, why);
+    }
+    free(path);
+    return rc;
+}
+
+void links_superseded(const struct node *n, uint64_t epoch, const char *name)
+{
+    char *path = mem_printf("%s/store/superseded", n->opts.data), text[192];
+    int len =
+        snprintf(text, sizeof(text),
+                 "%s is in epoch %" PRIu64 " of this cluster, this member in epoch %" PRIu64 "\n",
+                 name, epoch, n->epoch);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0 || write(fd, text, (size_t)len) != len || fsync(fd) != 0) {
+        lg_err("links", "file=%s err=\"%s\"", path, strerror(errno));
+    }
+    text[len - 1] = 0;
+    lg_err("links",
+           "file=%s why=\"%s\" msg=\"the cluster was restored or recovered without this member: it "
+           "ends and does not start again; enrol it anew\"",
+           path, text);
+    _exit(1);
+}
+
 /* --- addresses of members ----------------------------------------------------------------------
  */
 

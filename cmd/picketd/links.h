@@ -12,6 +12,12 @@
 
 /* Before the log is opened: the epoch that this node knew last (0: none), from STORE/epoch. */
 uint64_t links_epoch_load(const char *dir);
+/* Does STORE/superseded forbid to start?  ERR_REFUSED says what to do. */
+int links_may_start(const char *dir, struct err *err) ERR_USED;
+/* The voter `name` is in a later epoch: remembers that in STORE/superseded, and ends the process.
+ */
+void links_superseded(const struct node *n, uint64_t epoch, const char *name)
+    __attribute__((noreturn));
 /* Now and then. */
 void links_tick(struct node *n);
 /* "HOST:PORT" as a client wrote it: which link of this host it is, from 1; 0: unknown. */

@@ -365,6 +365,11 @@ static void on_applied(void *ctx, uint64_t index, uint64_t hash)
     upkeep_applied(ctx, index, hash);
 }
 
+static void on_newer_epoch(void *ctx, uint64_t epoch, const char *name)
+{
+    links_superseded(ctx, epoch, name);
+}
+
 static void on_call(void *ctx, uint64_t from, const char *from_name, uint16_t kind,
                     const uint8_t *data, size_t len, uint64_t call_id)
 {
@@ -497,6 +502,7 @@ static int node_open_rep(struct node *n, const char *dir, struct err *err)
                     .on_role = on_role,
                     .on_lead_ready = on_lead_ready,
                     .on_applied = on_applied,
+                    .on_newer_epoch = on_newer_epoch,
                     .on_call = on_call },
     };
 
@@ -544,6 +550,9 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     }
     if (rc == 0) {
         rc = upkeep_may_start(dir, err);
+    }
+    if (rc == 0) {
+        rc = links_may_start(dir, err);
     }
     if (rc == 0) {
         rc = node_bootstrap(n, dir, err);

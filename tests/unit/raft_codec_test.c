@@ -293,6 +293,15 @@ static void hellos(void **state)
     got.epoch = 4;
     assert_int_equal(hello_check(&got, &self, NULL, NULL, &err), ERR_REFUSED);
     assert_non_null(strstr(err.msg, "this node only of epoch 3"));
+    /* only a voter of this very cluster, under its own name, makes a state count no more */
+    assert_true(hello_supersedes(&got, &self, "host-b"));
+    assert_false(hello_supersedes(&got, &self, "host-c"));
+    assert_false(hello_supersedes(&self, &got, NULL));
+    self.epoch = 0;
+    assert_false(hello_supersedes(&got, &self, "host-b"));
+    self.epoch = 3;
+    memcpy(got.cluster, "cluster-2", 10);
+    assert_false(hello_supersedes(&got, &self, "host-b"));
     buf_done(&b);
 }
 

@@ -52,6 +52,7 @@ struct side {
     uint64_t id;
     char name[16];
     unsigned ups, downs, frames;
+    uint64_t newer_epoch;
     bool up;
 };
 
@@ -224,6 +225,14 @@ static void on_down(void *ctx, uint64_t id)
     s->up = false;
 }
 
+static void on_newer_epoch(void *ctx, uint64_t epoch, const char *name)
+{
+    struct side *s = ctx;
+
+    assert_string_equal(name, "host-1");
+    s->newer_epoch = epoch;
+}
+
 static void on_frame(void *ctx, uint64_t id, uint16_t kind, const uint8_t *data, size_t len)
 {
     struct side *s = ctx;
@@ -281,6 +290,7 @@ static void side_open(struct side *s, uint64_t id, uint64_t epoch, const char *l
         .on_up = on_up,
         .on_down = on_down,
         .on_frame = on_frame,
+        .on_newer_epoch = on_newer_epoch,
     };
     struct err err;
 
@@ -308,7 +318,7 @@ static void tell_both(void)
     tell(&b, &a, both);
 }
 
-static void open_epochs(uint64_t epoch_a, uint64_t epoch_b)
+static void open_strangers(uint64_t epoch_a, uint64_t epoch_b)
 {
     side_open(&a, 1, epoch_a, "127.0.0.1:0");
     side_open(&b, 2, epoch_b, "127.0.0.1:0,127.0.0.1:0");
@@ -316,6 +326,11 @@ static void open_epochs(uint64_t epoch_a, uint64_t epoch_b)
         relay_open(&to_a[i], peer_net_address(a.net));
         relay_open(&to_b[i], peer_net_address(b.net));
     }
+}
+
+static void open_epochs(uint64_t epoch_a, uint64_t epoch_b)
+{
+    open_strangers(epoch_a, epoch_b);
     tell_both();
 }
 
@@ -446,12 +461,31 @@ static void links_take_turns(void **state)
     close_all();
 }
 
+static bool b_is_superseded(void)
+{
+    return b.newer_epoch == 2;
+}
+
+/* A cluster that was recovered does not know its old voters any more: they dial. */
+static void an_old_voter_hears_of_the_newer_epoch(void **state)
+{
+    (void)state;
+    open_strangers(2, 1);
+    tell(&b, &a, to_a[0].address);
+    assert_true(run_until(b_is_superseded));
+    assert_int_equal(a.ups + b.ups, 0);
+    assert_int_equal(a.newer_epoch, 0);
+    close_all();
+}
+
 static void another_epoch_is_refused(void **state)
 {
     (void)state;
     open_epochs(2, 1);
     run_ms(1500);
     assert_int_equal(a.ups + b.ups, 0);
+    assert_int_equal(a.newer_epoch, 0);
+    assert_int_equal(b.newer_epoch, 2); /* and it is told, whoever dialed */
     /* the older one has been enrolled anew */
     peer_net_epoch(b.net, 0);
     assert_true(run_until(both_up));
@@ -485,6 +519,7 @@ int main(void)
         cmocka_unit_test(one_way_is_enough),
         cmocka_unit_test(links_take_turns),
         cmocka_unit_test(another_epoch_is_refused),
+        cmocka_unit_test(an_old_voter_hears_of_the_newer_epoch),
     };
 
     return cmocka_run_group_tests_name("raft_links", tests, set_up, tear_down);
