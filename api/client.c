@@ -1,6 +1,7 @@
 /* Operations on objects: paths, JSON, errors, and running one to its end. */
 
 #include "api/client.h"
+#include "api/json_path.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -241,7 +242,7 @@ static int api_read_reply(const struct http_reply *reply, json_t **ret, struct e
     if (reply->len == 0) {
         return 0;
     }
-    *ret = json_loadb((const char *)reply->body, reply->len, JSON_DECODE_ANY, &where);
+    *ret = json_load_quick((const char *)reply->body, reply->len, JSON_DECODE_ANY, &where);
     if (*ret == NULL) {
         return err_set(err, ERR_SYS, "the server's answer is not JSON: %s", where.text);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/client_priv.h"
+#include "api/json_path.h"
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -175,7 +176,7 @@ static void watch_line_cb(void *data, const char *line, size_t len)
     if (len == 0) {
         return;
     }
-    ev = json_loadb(line, len, 0, NULL);
+    ev = json_load_quick(line, len, 0, NULL);
     obj = json_object_get(ev, "object");
     if (!json_is_object(obj)) {
         watch_bad_line(w, "a line that is no event");

@@ -52,7 +52,7 @@ int json_parse_strict(const char *text, size_t len, json_t **ret, struct err *er
     if (rc != 0) {
         return rc;
     }
-    v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    v = json_load_quick(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (v == NULL) {
         return err_set(err, ERR_BAD_REQUEST, "line %d, column %d: %.200s", e.line, e.column,
                        e.text);

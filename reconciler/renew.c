@@ -7,6 +7,7 @@
 #include <uv.h>
 
 #include "api/http_client.h"
+#include "api/json_path.h"
 #include "api/valid.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -216,7 +217,7 @@ static void refused(struct renew *r, const struct renew_call *c, const json_t *j
 static void reply_apply(struct renew *r, struct renew_call *c, const struct http_reply *reply)
 {
     json_error_t je;
-    json_t *j = json_loadb((const char *)reply->body, reply->len, 0, &je);
+    json_t *j = json_load_quick((const char *)reply->body, reply->len, 0, &je);
 
     if (c->incarnation != r->view.incarnation || c->epoch != r->view.epoch) {
         json_decref(j);

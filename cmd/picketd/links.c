@@ -193,14 +193,36 @@ void links_tick(struct node *n)
 /* --- which link --------------------------------------------------------------------------------
  */
 
-unsigned links_number(const struct node *n, const char *address)
+/* This host's own addresses, decoded anew only when its object has changed: every renewal of every
+ * agent asks. */
+static void own_refresh(struct node *n)
 {
-    char host[128];
-    const char *dot;
+    char key[96];
+    const struct kv *kv;
     struct err err;
-    unsigned found = 0;
     json_t *self, *v;
     size_t i;
+
+    (void)snprintf(key, sizeof(key), "o/hosts/%s", n->opts.name);
+    kv = store_get_str(n->store, key);
+    if ((kv == NULL ? 0 : kv->mod_rev) == n->own_rev) {
+        return;
+    }
+    n->own_rev = kv == NULL ? 0 : kv->mod_rev;
+    memset(n->own_addresses, 0, sizeof(n->own_addresses));
+    self = object_read(n->store, "hosts", n->opts.name, &err);
+    json_array_foreach (jget(self, "spec.addresses"), i, v) {
+        if (i < LINKS_MAX && json_is_string(v)) {
+            (void)str_copy(n->own_addresses[i], sizeof(n->own_addresses[i]), json_string_value(v));
+        }
+    }
+    json_decref(self);
+}
+
+unsigned links_number(struct node *n, const char *address)
+{
+    char host[NODE_ADDRESS_MAX];
+    const char *dot;
 
     if (address == NULL || !str_copy(host, sizeof(host), address)) {
         return 0;
@@ -215,14 +237,13 @@ unsigned links_number(const struct node *n, const char *address)
     if (str_eq(host, n->opts.name)) {
         return 1;
     }
-    self = object_read(n->store, "hosts", n->opts.name, &err);
-    json_array_foreach (jget(self, "spec.addresses"), i, v) {
-        if (i < LINKS_MAX && str_eq(json_string_value(v), host)) {
-            found = (unsigned)i + 1;
+    own_refresh(n);
+    for (unsigned i = LINKS_MAX; i > 0; i--) {
+        if (host[0] != 0 && str_eq(n->own_addresses[i - 1], host)) {
+            return i;
         }
     }
-    json_decref(self);
-    return found;
+    return 0;
 }
 
 static int check_one(const char *address, struct err *err)

@@ -8,8 +8,6 @@
 
 #include "cmd/picketd/node.h"
 
-#define LINKS_MAX 8U
-
 /* Before the log is opened: the epoch that this node knew last (0: none), from STORE/epoch. */
 uint64_t links_epoch_load(const char *dir);
 /* Does STORE/superseded forbid to start?  ERR_REFUSED says what to do. */
@@ -21,7 +19,7 @@ void links_superseded(const struct node *n, uint64_t epoch, const char *name)
 /* Now and then. */
 void links_tick(struct node *n);
 /* "HOST:PORT" as a client wrote it: which link of this host it is, from 1; 0: unknown. */
-unsigned links_number(const struct node *n, const char *address);
+unsigned links_number(struct node *n, const char *address);
 /* A list "IP:PORT[,IP:PORT]": is each an address that can be resolved? */
 int links_check(const char *list, struct err *err) ERR_USED;
 

@@ -16,6 +16,8 @@
 #include "store/safety.h"
 #include "store/store.h"
 
+#define LINKS_MAX 8U /* of a host */
+#define NODE_ADDRESS_MAX 128U
 #define NODE_TIMEOUT_MS                                                                            \
     10000U /* how long a write is tried before its outcome is reported unknown */
 #define NODE_READ_MS 3000U
@@ -80,6 +82,8 @@ struct node {
     uint64_t member_next_ms;
     uint64_t epoch; /* newest cluster epoch that was persisted (links.c) */
     uint64_t links_next_ms, hints_seen;
+    uint64_t own_rev; /* of this host's object, of which these are the addresses */
+    char own_addresses[LINKS_MAX][NODE_ADDRESS_MAX];
     struct upkeep *upkeep;
     uint64_t sweep_next_ms; /* request.c */
     uint64_t certs_next_ms; /* certs.c, like the next one */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/json_path.h"
 #include "api/valid.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -63,7 +64,7 @@ static json_t *object_parse(const struct kv *v, struct err *err)
         (void)err_wrap(err, "%s", kv_key(v));
         return NULL;
     }
-    obj = json_loadb(text, len, 0, &je);
+    obj = json_load_quick(text, len, 0, &je);
     if (obj == NULL) {
         (void)err_set(err, ERR_CORRUPT, "%s: %s at byte %d: restore the store from a backup",
                       kv_key(v), je.text, je.position);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/json_path.h"
 #include "api/valid.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -377,7 +378,7 @@ static void report_put(struct world *w, const struct kv *v)
         return;
     }
     o = report_find(map_get(&w->reports, object), host);
-    json = json_loadb((const char *)kv_value(v), v->vlen, 0, NULL);
+    json = json_load_quick((const char *)kv_value(v), v->vlen, 0, NULL);
     if (json == NULL || (o != NULL && o->rev >= v->mod_rev)) {
         json_decref(json);
         return;

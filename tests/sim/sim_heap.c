@@ -70,6 +70,7 @@ size_t sim_heap_bytes(unsigned heap)
 #define HEAPS_MAX 256U
 #define CHUNK ((size_t)256 << 10)
 #define BIG ((size_t)32 << 10) /* larger ones are mapped on their own, or taken from a list */
+#define BIG_LISTS 8U           /* up to 4 MiB each */
 #define CLASSES 84U
 #define FINE 64U /* classes of 16 bytes each, then four for each doubling */
 
@@ -102,6 +103,7 @@ struct heap {
 
 static struct heap heaps[HEAPS_MAX];
 static struct chunk *spare;
+static struct big *spare_bigs[BIG_LISTS];
 
 static size_t class_size(unsigned c)
 {
@@ -132,6 +134,54 @@ static void *map_memory(size_t size)
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* Large blocks come and go all the time: asking the kernel each time costs more than all the rest.
+ * Sizes are powers of two, so that they fit again. */
+static unsigned big_list(size_t size)
+{
+    unsigned i = 0;
+
+    while (((size_t)BIG << i) < size) {
+        i++;
+    }
+    return i;
+}
+
+static struct big *big_map(size_t size)
+{
+    unsigned i = big_list(size);
+    struct big *b;
+
+    if (i >= BIG_LISTS) {
+        b = size > SIZE_MAX - 4096 ? NULL : map_memory((size + 4095) & ~(size_t)4095);
+        if (b != NULL) {
+            b->mapped = (size + 4095) & ~(size_t)4095;
+        }
+        return b;
+    }
+    b = spare_bigs[i];
+    if (b != NULL) {
+        spare_bigs[i] = b->next;
+        return b;
+    }
+    b = map_memory((size_t)BIG << i);
+    if (b != NULL) {
+        b->mapped = (size_t)BIG << i;
+    }
+    return b;
+}
+
+static void big_unmap(struct big *b)
+{
+    unsigned i = big_list(b->mapped);
+
+    if (i >= BIG_LISTS) {
+        (void)munmap(b, b->mapped);
+        return;
+    }
+    b->next = spare_bigs[i];
+    spare_bigs[i] = b;
+}
+
 static bool heap_grow(struct heap *h)
 {
     struct chunk *c = spare;
@@ -153,22 +203,21 @@ static bool heap_grow(struct heap *h)
 
 static void *big_new(struct heap *h, unsigned heap, size_t size)
 {
-    size_t mapped = (size + sizeof(struct big) + 4095) & ~(size_t)4095;
-    struct big *b = size > mapped ? NULL : map_memory(mapped);
+    struct big *b = size > SIZE_MAX / 2 ? NULL : big_map(size + sizeof(struct big));
 
     if (b == NULL) {
         errno = ENOMEM;
         return NULL;
     }
-    b->mapped = mapped;
     b->heap = heap;
+    b->prev = NULL;
     b->next = h->bigs;
     if (h->bigs != NULL) {
         h->bigs->prev = b;
     }
     h->bigs = b;
-    h->bytes += mapped;
-    b->block = (struct block){ .heap = heap, .class = CLASSES, .size = mapped - sizeof(*b) };
+    h->bytes += b->mapped;
+    b->block = (struct block){ .heap = heap, .class = CLASSES, .size = b->mapped - sizeof(*b) };
     return &b->block + 1;
 }
 
@@ -226,7 +275,7 @@ void free(void *p)
         } else {
             h->bigs = g->next;
         }
-        (void)munmap(g, g->mapped);
+        big_unmap(g);
         return;
     }
     h->bytes -= b->size;
@@ -329,7 +378,7 @@ void sim_heap_drop(unsigned heap)
         struct big *b = h->bigs;
 
         h->bigs = b->next;
-        (void)munmap(b, b->mapped);
+        big_unmap(b);
     }
     *h = (struct heap){ 0 };
 }

@@ -455,6 +455,12 @@ static void storm(struct swarm *w, uint64_t ms)
     }
 }
 
+static bool on_and_live(struct sim *s, void *ctx)
+{
+    (void)ctx;
+    return sim_quiet(s);
+}
+
 static void calm(struct swarm *w)
 {
     struct sim *s = w->s;
@@ -486,13 +492,13 @@ static void calm(struct swarm *w)
             proc_expected(&m->procs[k]);
         }
     }
-    sim_run(s, 2 * s->opts.boot_ms);
+    (void)sim_run_until(s, on_and_live, NULL, 2 * s->opts.boot_ms);
     if (sim_apply(s, w->yaml, 120000, &err) != 0) {
         sim_violate(s, "liveness: nothing is taken after the heal: %s", err.msg);
     }
     /* Operators do what only they can: power what was fenced meanwhile. */
-    for (unsigned i = 0; i < 30 && sim_violations(s) == 0; i++) {
-        sim_run(s, 10000);
+    for (unsigned i = 0; i < 50 && sim_violations(s) == 0; i++) {
+        sim_run(s, 2000 + 250 * i);
         for (unsigned k = 0; k < s->n_machines; k++) {
             sim_power_on(s, name_of(k));
         }

@@ -143,6 +143,15 @@ void sim_writers(struct sim *s, bool on)
     }
 }
 
+/* What is under way has ended, and the watcher has seen it. */
+static bool caught_up(struct sim *s, void *ctx)
+{
+    const struct simwriter *w = ctx;
+
+    (void)s;
+    return !w->busy && w->acked == w->n && w->seen == w->n;
+}
+
 /* When everything is well again. */
 void writer_final(struct sim *s)
 {
@@ -155,7 +164,7 @@ void writer_final(struct sim *s)
         return;
     }
     w->on = false;
-    sim_run(s, 15000); /* what is under way ends, and the watcher catches up */
+    (void)sim_run_until(s, caught_up, w, 15000);
     if (sim_get(s, "volumes", NOTE, &obj, &err) != 0) {
         sim_violate(s, "P6: the writer's object cannot be read: %s", err.msg);
         return;

@@ -4,6 +4,7 @@
 #include "api/manifest.h"
 #include "api/valid.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
 
@@ -422,6 +423,66 @@ static void lossy(void **state)
     }
 }
 
+/* Both read the same, and find the same fault. */
+static void same_as_jansson(const char *text, size_t len, size_t flags)
+{
+    json_error_t a = { .position = -7 }, b = { .position = -7 };
+    json_t *quick = json_load_quick(text, len, flags, &a), *slow = json_loadb(text, len, flags, &b);
+
+    if (!((quick == NULL && slow == NULL) || json_equal(quick, slow))) {
+        fail_msg("\"%.*s\" is read in two ways", (int)len, text);
+    }
+    assert_true(slow != NULL || (a.position == b.position && strcmp(a.text, b.text) == 0));
+    json_decref(quick);
+    json_decref(slow);
+}
+
+static void quick(void **state)
+{
+    static const char *const texts[] = {
+        "{\"a\":{\"b\":[1,-2,3,{\"c\":null}],\"d\":\"text of it\"},\"e\":true,\"f\":false}",
+        " [ { } , [ ] , \"\" , 0 ] ",
+        "{}",
+        "[]",
+        "",
+        "7",
+        "\"text\"",
+        "{\"a\":1,\"a\":2}",
+        "[01]",
+        "[-0]",
+        "[-]",
+        "[1.5,1e3,2E-1]",
+        "[999999999999999999,9223372036854775807,-9223372036854775808,9223372036854775808]",
+        "[\"\\u00e9\\n\",\"\xc3\xa9\",\"\xff\"]",
+        "[truefalse]",
+        "[1,]",
+        "{\"a\":1,}",
+        "{\"a\" 1}",
+        "{1:2}",
+        "[1}",
+        "[1] x",
+        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+    };
+    struct prng r;
+    char text[128];
+
+    (void)state;
+    prng_init(&r, 1);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        size_t len = strlen(texts[i]);
+
+        for (size_t cut = 0; cut <= len; cut++) {
+            same_as_jansson(texts[i], cut, 0);
+            same_as_jansson(texts[i], cut, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY);
+        }
+        for (unsigned k = 0; k < 3000 && len > 0; k++) {
+            memcpy(text, texts[i], len);
+            text[prng_below(&r, len)] = "\"{}[],:\\ 0-9e.\x80tfn"[prng_below(&r, 19)];
+            same_as_jansson(text, len, k % 2 == 0 ? 0 : JSON_REJECT_DUPLICATES);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +491,7 @@ int main(void)
         cmocka_unit_test(patch_bombs),     cmocka_unit_test(conditions),
         cmocka_unit_test(label_maps),      cmocka_unit_test(label_selectors),
         cmocka_unit_test(field_selectors), cmocka_unit_test(lossy),
+        cmocka_unit_test(quick),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
