@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/pr.h"
 #include "reconciler/agent_priv.h"
 #include "reconciler/host_parts.h"
 
@@ -184,12 +185,30 @@ static void on_applied(struct drv_job *job, const struct err *err)
         return;
     }
     report(ap, err);
+    if (err == NULL && job->result.cut_off && a->on_reset != NULL) {
+        lg_err("agent", "object=%s/%s err=\"%s\" msg=\"the host has to be reset\"", ap->plural,
+               ap->name, job->result.message);
+        a->on_reset(a->ctx, job->result.message);
+    }
     again(ap, err != NULL ? FAILED_AGAIN_MS : job->result.again_ms);
     if (ap->ref.token != 0) {
         agent_vmx_ops.release(a, &ap->ref, 1, on_released, ap);
     } else if (err != NULL || !job->result.lock_needed || !take_lock(ap)) {
         apply_end(ap);
     }
+}
+
+static uint64_t reservation_key(const struct agent_apply *ap)
+{
+    const struct agent *a = ap->a;
+    uint64_t key = 0;
+    struct err err;
+
+    if (str_eq(ap->plural, "volumegroups") && a->incarnation != 0 &&
+        pr_key(a->seen.cluster, a->epoch, a->incarnation, &key, &err) != 0) {
+        lg_warn("agent", "err=\"%s\" msg=\"no reservation key\"", err.msg);
+    }
+    return key;
 }
 
 static void submit(struct agent_apply *ap, uint64_t deadline_ms)
@@ -204,6 +223,7 @@ static void submit(struct agent_apply *ap, uint64_t deadline_ms)
                                 .deadline_ms = deadline_ms,
                                 .cb = on_applied,
                                 .data = ap };
+    ap->job.reservation_key = reservation_key(ap);
     ap->in_flight = true;
     drv_submit(ap->a->drv, &ap->job);
     json_wipe(ap->secrets);

@@ -130,6 +130,7 @@ struct drv_result {
     bool ready;            /* DRV_APPLY: the object is in effect on this host */
     const char *reason;
     const char *message;
+    bool cut_off;         /* DRV_APPLY: its disks were taken away from this host: reset it */
     bool lock_needed;     /* DRV_APPLY: again under the object's lock (job->token) */
     uint64_t again_ms;    /* DRV_APPLY: look again after so long; 0: when the object changes */
     const json_t *detail; /* DRV_APPLY: for the object's status, or NULL */
@@ -159,6 +160,7 @@ struct drv_job {
                               by the caller and never logged */
     uint16_t port;         /* DRV_PING: of a TCP connection, 0: an echo request */
     const char *peer;      /* migration: name of the other host */
+    uint64_t reservation_key; /* DRV_APPLY: of this incarnation (fence/pr.h); 0: none yet */
     const char *peer_address; /* "IP:PORT": SUSPEND connects there, RECEIVE listens there */
     const char *migration;    /* its uid, the same on both ends */
     uint64_t bandwidth;       /* SUSPEND: bytes a second at most, 0: no limit */

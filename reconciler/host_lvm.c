@@ -23,6 +23,8 @@ struct host_lvm {
     uv_timer_t soon; /* for answers that need no command */
     struct lvm_call *done, **done_tail;
     size_t calls;
+    bool (*usable)(void *ctx, const char *group);
+    void *usable_ctx;
     bool closing;
     int open;
     void (*on_closed)(void *ctx);
@@ -174,6 +176,20 @@ static void on_command(void *ctx, const struct cmd_result *r)
     answer(c, rc == 0 ? NULL : &err);
 }
 
+/* Where only registrants may write, an unregistered host only gets errors. */
+static int check_gate(const struct host_lvm *h, const struct drv_job *job, struct err *err)
+{
+    bool uses = job->op == DRV_VOL_ACTIVATE || job->op == DRV_VOL_CREATE;
+
+    if (uses && h->usable != NULL && !h->usable(h->usable_ctx, job->group)) {
+        return err_set(err, ERR_DRIVER,
+                       "group %s: its reservations are not in order on this host (picket describe "
+                       "vg %s)",
+                       job->group, job->group);
+    }
+    return 0;
+}
+
 static int command(const struct drv_job *job, struct arena *a, const char *const **ret,
                    struct err *err)
 {
@@ -209,7 +225,8 @@ static void lvm_submit(struct xen_storage *s, struct drv_job *job)
         return;
     }
     rc = h->closing ? err_set(&c->err, ERR_CANCELED, "the driver is being closed")
-                    : command(job, &a, &argv, &c->err);
+                    : check_gate(h, job, &c->err);
+    rc = rc == 0 ? command(job, &a, &argv, &c->err) : rc;
     if (rc == 0) {
         spec = (struct cmd_spec){ .argv = argv,
                                   .timeout_ms = job->deadline_ms == 0    ? ENUM_MS
@@ -286,6 +303,14 @@ static void lvm_close(struct xen_storage *s, void (*on_closed)(void *ctx), void 
     h->on_closed_ctx = ctx;
     cmd_runner_close(h->runner, on_part_closed, h);
     finish_close(h);
+}
+
+void host_lvm_gate(struct xen_storage *s, bool (*usable)(void *ctx, const char *group), void *ctx)
+{
+    struct host_lvm *h = host(s);
+
+    h->usable = usable;
+    h->usable_ctx = ctx;
 }
 
 struct xen_storage *host_lvm_new(uv_loop_t *loop)

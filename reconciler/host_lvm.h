@@ -14,5 +14,7 @@
 
 /* The program ignores SIGPIPE (cmd_exec.h).  Without LVM on this host there are no volumes. */
 struct xen_storage *host_lvm_new(uv_loop_t *loop);
+/* Nothing of a group that `usable` denies is activated or created. */
+void host_lvm_gate(struct xen_storage *s, bool (*usable)(void *ctx, const char *group), void *ctx);
 
 #endif

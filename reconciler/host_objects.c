@@ -68,6 +68,7 @@ static void on_storage(void *ctx, const struct st_answer *ans)
     job->result.reason = ans->reason;
     job->result.message = ans->message;
     job->result.lock_needed = ans->lock_needed;
+    job->result.cut_off = ans->cut_off;
     job->result.again_ms = ans->again_ms;
     job->result.detail = ans->detail;
     job->drv_private = NULL;
@@ -169,6 +170,9 @@ static void ho_submit(struct host_apply *a, struct drv_job *job)
     job->drv_private = c;
     if (st_host_knows(job->kind)) {
         if (job->object == NULL || obj_on_host(job->object, h->host, h->labels)) {
+            if (job->reservation_key != 0) {
+                st_reservation_key(h->st, job->reservation_key);
+            }
             st_secrets(h->st, job->kind, job->name, job->secrets);
             c->op = st_apply(h->st, job->kind, job->name, job->object, job->token != 0,
                              job->deadline_ms, on_storage, c);
@@ -235,6 +239,11 @@ const char *host_objects_status(struct host_apply *a, json_t *status)
     return h->initiator.problem;
 }
 
+bool host_objects_group_usable(void *host_apply, const char *group)
+{
+    return st_group_usable(objects(host_apply)->st, group);
+}
+
 void host_objects_synced(struct host_apply *a)
 {
     struct host_objects *h = objects(a);
@@ -287,7 +296,7 @@ int host_objects_new(const struct host_objects_opts *opts, struct host_apply **r
     static const struct host_apply_ops ops = { .submit = ho_submit,
                                                .abort = ho_abort,
                                                .close = ho_close };
-    struct st_host_opts so = { .loop = opts->loop };
+    struct st_host_opts so = { .loop = opts->loop, .data = opts->data };
     struct nw_host_opts no = {
         .loop = opts->loop, .dir = opts->data, .host = opts->host, .boot_id = opts->boot_id
     };

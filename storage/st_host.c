@@ -48,13 +48,14 @@ static void lun_free(struct st_lun *l)
     }
 }
 
-static void remember(struct st_host *h, const char *plural, const char *name, const json_t *object)
+/* What it was before: a group that is gone may still be registered on its LUNs. */
+static json_t *remember(struct st_host *h, const char *plural, const char *name,
+                        const json_t *object)
 {
     char *key = mem_printf("%s/%s", plural, name);
     json_t *old = object == NULL ? map_del(&h->objects, key)
                                  : map_put(&h->objects, key, json_deep_copy(object));
 
-    json_decref(old);
     if (object == NULL && str_eq(plural, "luns")) {
         lun_free(map_del(&h->luns, name));
     }
@@ -62,6 +63,7 @@ static void remember(struct st_host *h, const char *plural, const char *name, co
         json_wipe(map_del(&h->secrets, key));
     }
     free(key);
+    return old;
 }
 
 void st_secrets(struct st_host *h, const char *plural, const char *name, const json_t *secrets)
@@ -114,6 +116,7 @@ static void op_end(struct st_op *op)
     op->cb(op->ctx, &op->ans);
     json_decref(op->ans.detail);
     json_decref(op->object);
+    json_decref(op->before);
     arena_done(&op->a);
     free(op->plural);
     free(op->name);
@@ -155,6 +158,11 @@ void st_later(struct st_op *op, uint64_t ms, void (*fn)(struct st_op *op))
     CHECK(uv_timer_start(&op->timer, on_timer, ms, 0) == 0);
 }
 
+void st_reservation_key(struct st_host *h, uint64_t key)
+{
+    h->key = key;
+}
+
 void st_host_synced(struct st_host *h)
 {
     h->synced = true;
@@ -194,13 +202,16 @@ struct st_op *st_apply(struct st_host *h, const char *plural, const char *name,
 {
     struct st_op *op = OBJ_NEW(struct st_op);
 
+    json_t *before;
+
     CHECK(st_host_knows(plural) && !h->closing);
-    remember(h, plural, name, object);
+    before = remember(h, plural, name, object);
     *op = (struct st_op){ .magic = ST_OP_MAGIC,
                           .h = h,
                           .plural = mem_strdup(plural),
                           .name = mem_strdup(name),
                           .object = json_deep_copy(object),
+                          .before = before,
                           .meta_lock = meta_lock,
                           .deadline_ms = deadline_ms,
                           .cb = cb,
@@ -318,6 +329,8 @@ struct st_host *st_host_new(const struct st_host_opts *opts)
     h->programs = mem_strdup(opts->programs);
     h->etc = mem_strdup(opts->etc != NULL ? opts->etc : "/etc");
     h->sys = mem_strdup(opts->sys != NULL ? opts->sys : "/sys");
+    h->data = mem_strdup(opts->data);
+    st_pr_load(h);
     h->runner = cmd_runner_new(opts->loop, COMMANDS_MAX);
     return h;
 }
@@ -340,12 +353,18 @@ static void on_runner_closed(void *ctx)
         json_wipe(v);
     }
     map_done(&h->secrets);
+    for (size_t i = 0; map_next(&h->prs, &i, &key, &v);) {
+        free(v);
+    }
+    map_done(&h->prs);
+    map_done(&h->usable);
     map_done(&h->objects);
     map_done(&h->luns);
     map_done(&h->logins);
     free(h->programs);
     free(h->etc);
     free(h->sys);
+    free(h->data);
     free(h);
     on_closed(on_closed_ctx);
 }

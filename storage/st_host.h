@@ -25,6 +25,7 @@ struct st_host_opts {
     const char *programs; /* folder in the place of every program's own, for tests; NULL: none */
     const char *etc;      /* NULL: "/etc" */
     const char *sys;      /* NULL: "/sys" */
+    const char *data;     /* folder for what must survive an agent; NULL: nowhere (tests) */
 };
 
 struct st_answer {
@@ -32,6 +33,7 @@ struct st_answer {
     const char *reason;
     const char *message;
     bool lock_needed;  /* again with meta_lock, and it will be written */
+    bool cut_off;      /* a reservation of this host was preempted: it has to be reset */
     uint64_t again_ms; /* look again after so long; 0: when the object changes */
     json_t *detail;    /* for the status: wwid, device, size, paths ...; borrowed, may be NULL */
 };
@@ -50,6 +52,10 @@ struct st_op *st_apply(struct st_host *h, const char *plural, const char *name,
 /* Plain values that the object's next applications need (CHAP); NULL: those from before stay.
  * Copied; wiped when they are replaced, when the object goes, and at the end. */
 void st_secrets(struct st_host *h, const char *plural, const char *name, const json_t *secrets);
+/* The reservation key of this incarnation (fence/pr.h), as soon as there is one. */
+void st_reservation_key(struct st_host *h, uint64_t key);
+/* May volumes of this group be activated?  No: it wants reservations, and they are not in order. */
+bool st_group_usable(const struct st_host *h, const char *group);
 struct st_initiator {
     char name[224];    /* what iscsid calls this host; "": nothing */
     char problem[400]; /* "": none */

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "storage/cmd_exec.h"
 #include "storage/lun_plan.h"
+#include "storage/pr_plan.h"
 #include "storage/st_host.h"
 
 #define ST_OP_MAGIC 0x73746f70U
@@ -20,15 +21,25 @@ struct st_lun {
     char *message;
 };
 
+/* What this boot has registered, by device; kept in the agent's folder. */
+struct st_pr {
+    uint64_t key; /* 0: nothing */
+    bool missed;  /* the last look did not find it */
+    bool ptpl;    /* the target keeps registrations through a loss of its power */
+};
+
 struct st_host {
     uv_loop_t *loop;
-    char *programs, *etc, *sys;
+    char *programs, *etc, *sys, *data;
     struct cmd_runner *runner;
     struct map objects; /* "plural/name" -> json_t, as applied last */
     struct map luns;    /* name -> struct st_lun */
     struct map secrets; /* "plural/name" -> json_t of plain values */
     struct map logins;  /* "target portal" -> the LUN's struct st_op that logs in there just now */
     uint64_t logins_done;
+    struct map prs;    /* device -> struct st_pr */
+    struct map usable; /* names of reserved groups that may be activated */
+    uint64_t key;      /* reservation key of this incarnation; 0: not known yet */
     size_t ops;
     bool synced; /* every object is known */
     bool closing;
@@ -42,7 +53,7 @@ struct st_op {
     unsigned magic;
     struct st_host *h;
     char *plural, *name;
-    json_t *object;
+    json_t *object, *before; /* NULL: deleted; new */
     bool meta_lock;
     uint64_t deadline_ms;
     st_answer_cb *cb;
@@ -74,6 +85,12 @@ struct st_op {
     struct lvm_report report;
     struct vg_disk *vg_disks;
     size_t n_vg_disks;
+    bool leaving; /* the group's object is gone: only its registrations are looked at */
+    bool pr_want;
+    struct prp_lun *pr_luns;
+    const char **pr_devices;
+    size_t n_pr_luns, pr_at, pr_path;
+    struct prp_plan pr;
     struct sig_verdict sigs;
     bool has_sigs;
     uint64_t edge_at;
@@ -110,6 +127,14 @@ bool st_has_secrets(const struct st_host *h, const char *name, const json_t *tar
 void st_record_set(struct st_op *op, const char *name, const char *portal);
 /* st_lun_exec.c: at most LUN_PORTALS_MAX; the number of them */
 size_t st_portals_of(struct st_op *op, const json_t *target, const char **dst);
+/* st_vg_exec.c: look from the beginning; the group itself, once its reservations are in order */
+void st_vg_look(struct st_op *op);
+void st_vg_list(struct st_op *op);
+/* st_pr_exec.c */
+void st_pr_load(struct st_host *h);
+bool st_pr_wanted(const json_t *group);
+bool st_pr_concerns(const struct st_op *op); /* reserved, or registered from before */
+void st_pr_look(struct st_op *op);
 /* st_lvmconf_exec.c: lvmlocal.conf from the groups that were just listed; what is the matter with
  * it, "" when it is as it should be */
 const char *st_lvm_conf(struct st_op *op);

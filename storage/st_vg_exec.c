@@ -17,7 +17,6 @@
 #define BLOCKDEV "/usr/sbin/blockdev"
 #define UNKNOWN_MIB UINT64_MAX
 
-static void vg_look(struct st_op *op);
 static void look_at_disk(struct st_op *op);
 
 /* --- the end -----------------------------------------------------------------------------------
@@ -76,7 +75,7 @@ static void vg_step(struct st_op *op)
     struct err err;
 
     if (op->step_at >= op->plan.n_steps || op->aborted) {
-        st_later(op, ST_PAUSE_MS, vg_look);
+        st_later(op, ST_PAUSE_MS, st_vg_look);
         return;
     }
     s = &op->plan.steps[op->step_at];
@@ -278,17 +277,30 @@ static void have_vgs(struct st_op *op, const struct cmd_result *r)
     st_run(op, lvm_look_argv(LVM_LOOK_PVS, &op->a), 8U << 20, have_pvs);
 }
 
-static void vg_look(struct st_op *op)
+void st_vg_list(struct st_op *op)
 {
-    st_round_begin(op);
-    st_run(op, lvm_look_argv(LVM_LOOK_VGS, &op->a), 8U << 20, have_vgs);
+    if (op->leaving) {
+        st_answer(op, ST_READY, "Deleted", "the group and its data stay where they are");
+    } else {
+        st_run(op, lvm_look_argv(LVM_LOOK_VGS, &op->a), 8U << 20, have_vgs);
+    }
+}
+
+void st_vg_look(struct st_op *op)
+{
+    if (st_pr_concerns(op)) {
+        st_look_san(op, st_pr_look);
+    } else {
+        st_round_begin(op);
+        st_vg_list(op);
+    }
 }
 
 void st_vg_begin(struct st_op *op)
 {
     if (op->object == NULL) {
-        st_answer(op, ST_READY, "Deleted", "the group and its data stay where they are");
-    } else {
-        vg_look(op);
+        op->leaving = true;
+        op->object = json_incref(op->before);
     }
+    st_vg_look(op);
 }

@@ -352,6 +352,7 @@ static int open_xen(struct program *p, struct drv **ret, struct err *err)
     }
     o.apply = p->objects;
     o.storage = host_lvm_new(&p->loop);
+    host_lvm_gate(o.storage, host_objects_group_usable, p->objects);
     rc = xen_drv_new(&o, ret, err);
     if (rc != 0) {
         o.storage->ops->close(o.storage, on_storage_closed, NULL);

@@ -34,7 +34,7 @@ static void judge_activation(const struct hc_host *h, struct arena *a, struct hc
                "activation to the host's own groups");
     } else {
         hc_add(r, HC_FAIL, "lvm activation", "LVM activates every volume that it sees at boot",
-               "in /etc/lvm/lvmlocal.conf, section activation: auto_activation_volume_list = [ "
+               "in /etc/lvm/lvm.conf, section activation: auto_activation_volume_list = [ "
                "\"GROUP\" ] with the groups of this host's own disks ([] when there are none)");
     }
 }
@@ -50,11 +50,11 @@ static void judge_filter(const struct hc_host *h, struct arena *a, struct hc_rep
         hc_add(r, HC_FAIL, "lvm filter",
                "multipath_component_detection is off and there is no global_filter: LVM may use "
                "one path instead of the map",
-               "multipath_component_detection = 1 in /etc/lvm/lvmlocal.conf, section devices");
+               "multipath_component_detection = 1 in /etc/lvm/lvm.conf, section devices");
     } else {
         hc_add(r, HC_WARN, "lvm filter",
                "no global_filter: LVM also looks into the disks of guests, and finds their groups",
-               "in /etc/lvm/lvmlocal.conf, section devices: global_filter = [ "
+               "in /etc/lvm/lvm.conf, section devices: global_filter = [ "
                "\"a|^/dev/mapper/3.*|\", \"a|^/dev/sda|\", \"r|.*|\" ] with the host's own disks");
     }
 }
@@ -67,7 +67,7 @@ static void judge_devices_file(const struct hc_host *h, struct arena *a, struct 
     if (str_eq(use, "1") && f->state == HC_PRESENT) {
         hc_add(r, HC_WARN, "lvm devices file",
                "use_devicesfile = 1: LUNs that are not listed there are invisible to LVM",
-               "use_devicesfile = 0 in /etc/lvm/lvmlocal.conf, section devices");
+               "use_devicesfile = 0 in /etc/lvm/lvm.conf, section devices");
     } else if (f->state == HC_UNREADABLE) {
         hc_add(r, HC_UNKNOWN, "lvm devices file", "cannot be read", "run this as root");
     } else {
