@@ -42,10 +42,9 @@ void wdog_client_close(struct wdog_client *c)
 
 void wdog_client_prepare(struct wdog_client *c, struct wdog_request *rq, enum wdog_op op)
 {
-    rq->magic = WDOG_MAGIC;
-    rq->version = WDOG_VERSION;
-    rq->op = (uint16_t)op;
-    rq->seq = ++c->seq;
+    *rq = (struct wdog_request){
+        .magic = WDOG_MAGIC, .version = WDOG_VERSION, .op = (uint16_t)op, .seq = ++c->seq
+    };
 }
 
 int wdog_client_send(struct wdog_client *c, const struct wdog_request *rq, struct err *err)

@@ -22,7 +22,7 @@ struct wdog_client {
 int wdog_client_open(struct wdog_client *c, const char *path, struct err *err) ERR_USED;
 void wdog_client_close(struct wdog_client *c);
 
-/* Fill in magic, version, op and seq. */
+/* Magic, version, op and seq; everything else is 0 and filled in after. */
 void wdog_client_prepare(struct wdog_client *c, struct wdog_request *rq, enum wdog_op op);
 /* ERR_LIMIT: the socket is full, try again later; ERR_UNREACHABLE: the other end is gone (closed
  * here). */

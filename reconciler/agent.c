@@ -176,6 +176,7 @@ static void on_tick(uv_timer_t *t)
     OBJ_FROM(a, t->data, AGENT_MAGIC);
     renew_view(a->renew, &v);
     note_revision(a, &v);
+    agent_client_follow(a, v.endpoint);
     if (v.state == RENEW_LOST) {
         agent_boot_lost(a, clock_now_ms());
     }

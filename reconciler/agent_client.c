@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/valid.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
@@ -14,11 +15,13 @@
  * the renewer moves on, a new client is made that begins with the renewer's endpoint, and all
  * watches list again there.  The old client stays until every call on it must have ended.
  *
- * The picketd of our own host is left only by its own doing: it dies with us or breaks its
- * connections, and when renewals hang there it is for want of a leader, which is no better
- * elsewhere and no reason for every host to list everything again. */
+ * The picketd of our own host is left by its own doing, when it breaks its connections: when
+ * renewals hang there it mostly is for want of a leader, which is no better elsewhere and no reason
+ * for every host to list everything again.  Only when the renewer does not come back to it for long
+ * (it was stopped, or its disk hangs) do we follow. */
 
-#define READ_MS 5000U /* a host that lost its power does not answer: ask another one soon */
+#define READ_MS 5000U  /* a host that lost its power does not answer: ask another one soon */
+#define AWAY_BEATS 15U /* heartbeats */
 #define RETIRE_MS                                                                                  \
     20000U /* longer than the timeout of any call: closing ends them without a word                \
             */
@@ -73,12 +76,41 @@ static bool room(const struct agent *a)
     return false;
 }
 
-static bool own(const struct agent *a, const char *endpoint)
+/* "HOST:PORT", "[HOST]:PORT" */
+static bool host_is(const char *endpoint, const char *host)
 {
-    size_t n = strlen(a->name);
+    size_t n = strlen(host);
 
-    return str_starts(endpoint, "unix:") || str_starts(endpoint, "127.") ||
-           (strncmp(endpoint, a->name, n) == 0 && endpoint[n] == ':');
+    endpoint += endpoint[0] == '[';
+    return n > 0 && strncmp(endpoint, host, n) == 0 &&
+           (endpoint[n] == ':' || (endpoint[n] == ']' && endpoint[n + 1] == ':'));
+}
+
+/* The picketd of our own host: by a socket, its name, or an address that the Host object gives. */
+static bool own(struct agent *a, const char *endpoint)
+{
+    const json_t *list = jget(agent_object(a, "hosts", a->name), "spec.addresses");
+    bool found =
+        str_starts(endpoint, "unix:") || str_starts(endpoint, "127.") || host_is(endpoint, a->name);
+
+    for (size_t i = 0; i < json_array_size(list) && !found; i++) {
+        const char *address = json_string_value(json_array_get(list, i));
+
+        found = address != NULL && host_is(endpoint, address);
+    }
+    return found;
+}
+
+/* The renewer comes back to a picketd of its own host that answers again within ten heartbeats:
+ * who stays away for longer was given up by it. */
+static bool given_up(struct agent *a)
+{
+    uint64_t now = clock_now_ms();
+
+    if (a->away_ms == 0) {
+        a->away_ms = now;
+    }
+    return now >= a->away_ms + AWAY_BEATS * a->timing.heartbeat_ms;
 }
 
 void agent_client_follow(struct agent *a, const char *endpoint)
@@ -86,10 +118,14 @@ void agent_client_follow(struct agent *a, const char *endpoint)
     struct api_client *old = a->api;
     struct err err;
 
-    if (endpoint[0] == '\0' || str_eq(endpoint, a->api_endpoint) || own(a, a->api_endpoint) ||
-        !room(a)) {
+    if (endpoint[0] == '\0' || str_eq(endpoint, a->api_endpoint)) {
+        a->away_ms = 0;
         return;
     }
+    if (!room(a) || (own(a, a->api_endpoint) && !given_up(a))) {
+        return;
+    }
+    a->away_ms = 0;
     lg_info("agent", "endpoint=%s was=%s msg=\"watching through another picketd\"", endpoint,
             a->api_endpoint);
     if (agent_client_open(a, endpoint, &err) != 0) {

@@ -91,6 +91,8 @@ struct agent {
      * from, and older ones whose calls have not ended yet */
     struct api_client *api;
     char *api_endpoint;
+    uint64_t
+        away_ms; /* since when the renewer is elsewhere than at our own picketd; 0: it is not */
     struct {
         struct api_client *api;
         uint64_t until_ms;
@@ -100,7 +102,7 @@ struct agent {
     char *tls_cert, *tls_key, *tls_ca;
     uint64_t cert_next_ms; /* agent_cert.c, like the next one */
     bool cert_asked;
-    struct timing timing;
+    struct timing timing, timing_logged;
     struct agent_cache caches[AGENT_CACHES_MAX];
     size_t n_caches;
     uint64_t volumes_version; /* changes with every change of a volume */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
+#include "fence/timing_io.h"
 #include "reconciler/agent_priv.h"
 
 /* Copies of the objects that concern hosts, kept by reflectors. */
@@ -90,6 +91,7 @@ static void cluster_changed(struct agent *a, const json_t *cluster)
         return;
     }
     a->timing = t;
+    timing_log(&a->timing_logged, &t);
     renew_heartbeat(a->renew, (uint32_t)t.heartbeat_ms);
     agent_slot_follow(a);
     vmx_kick_all(a->vmx); /* it may have been paused */

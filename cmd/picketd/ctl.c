@@ -9,7 +9,6 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/ctl_place.h"
-#include "cmd/picketd/main_stall.h"
 #include "cmd/picketd/object.h"
 
 #define IDLE_MS 2000U     /* hosts are looked at so often, for what only time changes */
@@ -208,6 +207,7 @@ static void pass_run(struct controller *c)
     c->dirty = false;
     c->passes++;
     p = pass_new(c);
+    lease_table_follow(c->node->leases, &p->timing);
     c->recheck_ms = p->now_ms + IDLE_MS;
     if (p->now_ms >= c->resync_ms) {
         c->resync_ms = p->now_ms + RESYNC_MS;
@@ -296,11 +296,6 @@ const struct world *controller_world(const struct controller *c)
     return c->world;
 }
 
-void controller_stall(struct controller *c, const struct stall *s)
-{
-    c->stall = s;
-}
-
 void controller_metrics(const struct controller *c, struct buf *out)
 {
     buf_printf(out,
@@ -309,16 +304,6 @@ void controller_metrics(const struct controller *c, struct buf *out)
                "# TYPE picket_objects gauge\npicket_objects %" PRIu64 "\n"
                "# TYPE picket_objects_dirty gauge\npicket_objects_dirty %zu\n",
                c->passes, c->place_runs, c->world->objects, c->n_dirty);
-    if (c->stall != NULL) {
-        buf_printf(
-            out,
-            "# TYPE picket_loop_turns counter\npicket_loop_turns %" PRIu64 "\n"
-            "# TYPE picket_loop_stalls_10ms counter\npicket_loop_stalls_10ms %" PRIu64 "\n"
-            "# TYPE picket_loop_stalls_50ms counter\npicket_loop_stalls_50ms %" PRIu64 "\n"
-            "# TYPE picket_loop_stall_max_seconds gauge\npicket_loop_stall_max_seconds %.6f\n",
-            c->stall->turns, c->stall->over_10ms, c->stall->over_50ms,
-            (double)c->stall->max_us / 1e6);
-    }
 }
 
 struct controller *controller_new(struct node *n)

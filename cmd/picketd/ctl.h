@@ -12,7 +12,6 @@
 
 #include "cmd/picketd/node.h"
 
-struct stall;
 struct world;
 
 struct controller *controller_new(struct node *n);
@@ -24,10 +23,7 @@ const struct world *controller_world(const struct controller *c);
 /* Something outside the store changed (a lease, a probe). */
 void controller_wake(struct controller *c);
 
-/* For /metrics: what the loop's turns are measured by (may be absent), and the controllers'
- * counters.
- */
-void controller_stall(struct controller *c, const struct stall *s);
+/* For /metrics: the controllers' counters. */
 void controller_metrics(const struct controller *c, struct buf *out);
 
 /* Fill in host_generation, levels and n_levels of a FENCE_OPEN from the declared objects.  A device

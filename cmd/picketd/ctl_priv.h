@@ -41,7 +41,6 @@ struct vm_places;
 
 struct controller {
     struct node *node;
-    const struct stall *stall; /* NULL: not measured */
     uint64_t passes;
     struct world *world;
     uint64_t term; /* 0: stopped */

@@ -15,6 +15,7 @@
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/view.h"
+#include "fence/timing_io.h"
 
 #define TICK_MS 50U
 
@@ -24,7 +25,7 @@ struct lease_table {
     uv_timer_t timer;
     uint64_t last_tick_ms;
     uint64_t term; /* 0: not leading */
-    struct timing timing;
+    struct timing timing, logged;
 };
 
 void lease_timing(struct node *n, struct timing *ret)
@@ -134,9 +135,16 @@ void lease_table_start(struct lease_table *t, uint64_t term)
     lease_clear(t);
     t->term = term;
     lease_timing(t->node, &t->timing);
+    timing_log(&t->logged, &t->timing);
     t->last_tick_ms = clock_now_ms();
     store_prefix(t->node->store, "s/host/", grant_visit, t);
     CHECK(uv_timer_start(&t->timer, lease_tick, TICK_MS, TICK_MS) == 0);
+}
+
+void lease_table_follow(struct lease_table *t, const struct timing *timing)
+{
+    t->timing = *timing;
+    timing_log(&t->logged, timing);
 }
 
 void lease_table_stop(struct lease_table *t)

@@ -39,6 +39,8 @@ struct lease_table *lease_table_new(struct node *n);
 /* This node leads: every Live incarnation gets one full lease. */
 void lease_table_start(struct lease_table *t, uint64_t term);
 void lease_table_stop(struct lease_table *t);
+/* Leader: the knobs are what they are now; logged with their derivation when they changed. */
+void lease_table_follow(struct lease_table *t, const struct timing *timing);
 /* A relayed renewal (NODE_CALL_LEASE), or with "newerBoot" in its body the word of a host that has
  * booted again; answers through rep_reply. */
 void lease_table_call(struct lease_table *t, const uint8_t *data, size_t len, uint64_t call_id);

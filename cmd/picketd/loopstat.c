@@ -1,9 +1,13 @@
 #include "cmd/picketd/loopstat.h"
 
+#include <inttypes.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/obj.h"
+
+#define LOG_US 200000U
 
 static uint64_t cpu_us(void)
 {
@@ -11,6 +15,20 @@ static uint64_t cpu_us(void)
 
     CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0);
     return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+static void turn_over(struct loopstat *s, uint64_t busy_us, uint64_t used_us)
+{
+    s->over_10ms += busy_us > 10000;
+    s->over_50ms += busy_us > 50000;
+    s->max_us = busy_us > s->max_us ? busy_us : s->max_us;
+    s->longest_us = busy_us > s->longest_us ? busy_us : s->longest_us;
+    s->max_cpu_us = used_us > s->max_cpu_us ? used_us : s->max_cpu_us;
+    if (busy_us > LOG_US) {
+        lg_warn("node",
+                "busy_ms=%" PRIu64 " cpu_ms=%" PRIu64 " msg=\"one turn of the loop took long\"",
+                busy_us / 1000, used_us / 1000);
+    }
 }
 
 /* Once a turn, right before the loop waits. */
@@ -23,9 +41,7 @@ static void on_prepare(uv_prepare_t *h)
     uint64_t busy = all > waited ? all - waited : 0;
 
     if (s->turns++ > 0) {
-        s->max_us = busy > s->max_us ? busy : s->max_us;
-        s->max_cpu_us =
-            cpu - s->begin_cpu_us > s->max_cpu_us ? cpu - s->begin_cpu_us : s->max_cpu_us;
+        turn_over(s, busy, cpu - s->begin_cpu_us);
     }
     s->begin_us = now;
     s->begin_cpu_us = cpu;

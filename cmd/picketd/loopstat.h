@@ -3,7 +3,7 @@
 
 /* How long a turn of the loop takes, without what it waits: everything in picketd waits for the
  * longest.  Wall time tells what others see (it counts when the kernel ran somebody else),
- * processor time what was our own doing. */
+ * processor time what was our own doing.  Loop thread only. */
 
 #include <uv.h>
 
@@ -12,7 +12,8 @@
 struct loopstat {
     uv_prepare_t prepare;
     uint64_t begin_us, idle_us, begin_cpu_us;
-    uint64_t turns;
+    uint64_t turns, over_10ms, over_50ms;
+    uint64_t longest_us;         /* since the start */
     uint64_t max_us, max_cpu_us; /* since the last loopstat_take */
 };
 

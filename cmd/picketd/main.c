@@ -13,7 +13,6 @@
 #include "base/optfile.h"
 #include "base/str.h"
 #include "cmd/picketd/ctl.h"
-#include "cmd/picketd/main_stall.h"
 #include "cmd/picketd/node.h"
 
 static const struct option long_options[] = {
@@ -226,6 +225,5 @@ int main(int argc, char **argv)
     CHECK(uv_signal_start(&term, on_term, SIGTERM) == 0);
     CHECK(uv_signal_start(&intr, on_term, SIGINT) == 0);
     lg_info("node", "name=%s api=%s peer=%s msg=\"started\"", o.name, o.listen_api, o.listen_peer);
-    controller_stall(node.ctl, stall_start(node.loop));
     return uv_run(node.loop, UV_RUN_DEFAULT);
 }

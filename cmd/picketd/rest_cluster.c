@@ -101,6 +101,14 @@ static void loop_metrics(struct node *n, struct buf *b)
 
     loopstat_take(&n->loopstat, &us, &cpu);
     rep_stats(n->rep, &st);
+    buf_printf(b,
+               "# TYPE picket_loop_turns counter\npicket_loop_turns %" PRIu64 "\n"
+               "# TYPE picket_loop_stalls_10ms counter\npicket_loop_stalls_10ms %" PRIu64 "\n"
+               "# TYPE picket_loop_stalls_50ms counter\npicket_loop_stalls_50ms %" PRIu64 "\n"
+               "# TYPE picket_loop_stall_max_seconds gauge\n"
+               "picket_loop_stall_max_seconds %.6f\n",
+               n->loopstat.turns, n->loopstat.over_10ms, n->loopstat.over_50ms,
+               (double)n->loopstat.longest_us / 1e6);
     buf_printf(
         b,
         "# HELP picket_loop_turn_max_seconds longest turn of the loop since the last scrape\n"

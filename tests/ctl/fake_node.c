@@ -85,6 +85,12 @@ void lease_table_grant(struct lease_table *t, const char *host, uint64_t incarna
     (void)lease_ms;
 }
 
+void lease_table_follow(struct lease_table *t, const struct timing *timing)
+{
+    (void)t;
+    (void)timing;
+}
+
 void lease_table_lost(struct lease_table *t, const char *host)
 {
     (void)t;

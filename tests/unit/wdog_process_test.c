@@ -159,15 +159,22 @@ static uint32_t next_op(struct rig *r, int timeout_ms)
 static void send_request(struct wdog_client *c, enum wdog_op op, uint64_t deadline_ms,
                          uint64_t revision)
 {
-    struct wdog_request rq = { .epoch = 1,
-                               .incarnation = 3,
-                               .deadline_boottime_ms = deadline_ms,
-                               .timeout_ms = W_MS,
-                               .lmax_ms = 60000,
-                               .revision = revision };
+    struct wdog_request rq, fresh = { 0 };
     struct err err;
 
+    memset(&rq, 0xa5, sizeof(rq)); /* as what lay on the stack before */
     wdog_client_prepare(c, &rq, op);
+    fresh.magic = rq.magic;
+    fresh.version = rq.version;
+    fresh.op = (uint16_t)op;
+    fresh.seq = c->seq;
+    assert_memory_equal(&rq, &fresh, sizeof(rq));
+    rq.epoch = 1;
+    rq.incarnation = 3;
+    rq.deadline_boottime_ms = deadline_ms;
+    rq.timeout_ms = W_MS;
+    rq.lmax_ms = 60000;
+    rq.revision = revision;
     assert_int_equal(wdog_client_send(c, &rq, &err), 0);
 }
 
