@@ -31,7 +31,7 @@ static const struct field device_spec[] = {
       .text = "Redfish: SHA-256 fingerprint of the card's certificate, in hexadecimal." },
     { .name = "agent", .type = F_STRING, .check = check_fence_agent, .text = "Agent: name of the program, such as fence_ipmilan." },
     { .name = "parameters", MAP_OF(.type = F_QUANTITY, .text = "The value."), .check = check_word, .max = 64,
-      .text = "Agent: parameters as the program's manual page names them. Passwords belong into passwordRef." },
+      .text = "Agent: parameters as the program names them (`picket explain fence_ipmilan` lists them). Passwords belong into passwordRef." },
     { .name = "provides", ENUM_OF("Power", "Storage", "None"),
       .text = "Agent: what a success proves. Only for programs that Picket does not know." },
     { .name = "luns", LIST_OF(NAME_OF("LUN"), .text = "A LUN."), .min = 1, .max = 256,

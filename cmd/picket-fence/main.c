@@ -19,8 +19,8 @@
 #include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "cmd/picket-fence/metadata.h"
 #include "fence/agent_exec.h"
+#include "fence/agent_meta_exec.h"
 #include "fence/pr.h"
 #include "fence/run.h"
 #include "fence/snmp_drv.h"
@@ -149,6 +149,23 @@ static void harden(void)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
+static int print_metadata(const char *dir, const char *program)
+{
+    struct buf out = { 0 };
+    struct err err;
+    int rc = agent_meta_ask(dir, program, &out, &err);
+
+    if (rc == 0) {
+        (void)fputs(buf_cstr(&out), stdout);
+        rc = fflush(stdout) == 0 ? 0 : err_set(&err, ERR_SYS, "cannot write to stdout");
+    }
+    if (rc != 0) {
+        (void)fprintf(stderr, "picket-fence: %s: %s\n", program, err.msg);
+    }
+    buf_done(&out);
+    return rc == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *dir = "/usr/sbin";
@@ -163,7 +180,7 @@ int main(int argc, char **argv)
         argv += 2;
     }
     if (argc == 3 && strcmp(argv[1], "--metadata") == 0) {
-        return metadata_print(dir, argv[2]);
+        return print_metadata(dir, argv[2]);
     }
     if (argc != 1) {
         (void)fputs("usage: picket-fence [--agent-dir DIR] < operation (see docs/fencing.md)\n"

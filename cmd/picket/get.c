@@ -517,34 +517,6 @@ int verb_describe(struct cli *c, int argc, char **argv)
 
 /* ---- explain, api-resources ---- */
 
-int verb_explain(struct cli *c, int argc, char **argv)
-{
-    static const struct option options[] = { { "recursive", no_argument, NULL, 'r' },
-                                             { NULL, 0, NULL, 0 } };
-    bool recursive = false;
-    struct buf b = { 0 };
-    bool known;
-    int o;
-
-    while ((o = cli_getopt(c, argc, argv, "r", options)) != -1) {
-        if (o != 'r') {
-            return cli_usage(c);
-        }
-        recursive = true;
-    }
-    if (argc - optind != 1) {
-        return cli_bad_usage(c, "give one path, such as vm.spec.disks");
-    }
-    known = explain_print(argv[optind], recursive, &b);
-    if (known) {
-        cli_flush(&b);
-    } else {
-        cli_say("%.*s", (int)b.len, buf_cstr(&b));
-    }
-    buf_done(&b);
-    return known ? CLI_OK : CLI_NOT_FOUND;
-}
-
 int verb_resources(struct cli *c, int argc, char **argv)
 {
     static const struct option options[] = { { NULL, 0, NULL, 0 } };

@@ -89,11 +89,15 @@ static const struct cli_verb verbs[] = {
       "  picket wait vm/vm1 --for=phase=Running --timeout 2m\n"
       "  picket wait hosts --for=condition=Ready\n" COMMON,
       verb_wait },
-    { "explain", "Objects", "the fields of a kind", "KIND[.FIELD...]",
+    { "explain", "Objects", "the fields of a kind, the parameters of a fence agent",
+      "KIND[.FIELD...]\nfence_PROGRAM\nfencedevice/NAME",
       "  -r, --recursive       with everything below\n"
       "\n"
+      "A fence agent is asked itself, so it has to be installed here (package fence-agents).\n"
+      "\n"
       "Examples:\n"
-      "  picket explain vm.spec.disks\n" COMMON,
+      "  picket explain vm.spec.disks\n"
+      "  picket explain fence_ipmilan\n" COMMON,
       verb_explain },
     { "api-resources", "Objects", "the kinds", "", COMMON, verb_resources },
     { "status", "Understanding", "one screen: quorum, hosts, VMs, what is wrong and why", "",

@@ -1,4 +1,4 @@
-#include "cmd/picket-fence/metadata.h"
+#include "fence/agent_meta_exec.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "fence/agent_meta.h"
 #include "fence/agent_rules.h"
@@ -85,31 +84,21 @@ static int run(const char *path, struct buf *ret, struct err *err)
     return rc;
 }
 
-int metadata_print(const char *dir, const char *program)
+int agent_meta_ask(const char *dir, const char *program, struct buf *out, struct err *err)
 {
-    struct buf xml = { 0 }, out = { 0 };
+    struct buf xml = { 0 };
     char path[300];
-    struct err err;
     int rc;
 
+    if (program == NULL || !agent_rules_program_ok(program)) {
+        return err_set(err, ERR_INVALID, "give the name of a fence agent, fence_...");
+    }
     buf_init(&xml, METADATA_MAX_BYTES);
-    if (!agent_rules_program_ok(program)) {
-        rc = err_set(&err, ERR_INVALID, "give the name of a fence agent, fence_...");
-    } else {
-        (void)snprintf(path, sizeof(path), "%s/%s", dir, program);
-        rc = run(path, &xml, &err);
-    }
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, program);
+    rc = run(path, &xml, err);
     if (rc == 0) {
-        rc = agent_meta_print(buf_cstr(&xml), xml.len, &out, &err);
-    }
-    if (rc == 0) {
-        (void)fputs(buf_cstr(&out), stdout);
-        rc = fflush(stdout) == 0 ? 0 : err_set(&err, ERR_SYS, "cannot write to stdout");
-    }
-    if (rc != 0) {
-        (void)fprintf(stderr, "picket-fence: %s: %s\n", program, err.msg);
+        rc = agent_meta_print(buf_cstr(&xml), xml.len, out, err);
     }
     buf_done(&xml);
-    buf_done(&out);
-    return rc == 0 ? 0 : 1;
+    return rc;
 }
