@@ -24,6 +24,7 @@ static const struct field lock_status[] = {
     { .name = "peer", .type = F_STRING, .text = "The host at the other end of a running migration." },
     { .name = "peerIncarnation", .type = F_INT, .text = "Its incarnation." },
     { .name = "peerToken", .type = F_INT, .text = "Its token." },
+    { .name = "aborted", .type = F_BOOL, .text = "The migration was given up: that host cannot become the holder any more." },
     { .name = "quarantined", .type = F_BOOL, .text = "After a restore: nobody can take it until all hosts told what they run." },
     FIELD_END
 };

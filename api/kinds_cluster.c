@@ -34,6 +34,14 @@ static const struct field placement_fields[] = {
     FIELD_END
 };
 
+static const struct field migration_fields[] = {
+    { .name = "parallel", .type = F_INT, .deflt = "2", .min = 1, .max = 32,
+      .text = "So many live migrations may leave one host, and come to one host, at a time; others wait." },
+    { .name = "bandwidth", .type = F_SIZE, .min = 64 * KIB,
+      .text = "Bytes a second that one live migration may send; without it as fast as it goes." },
+    FIELD_END
+};
+
 static const struct field fencing_fields[] = {
     { .name = "action", ENUM_OF("Off", "Reboot"), .deflt = "\"Off\"",
       .text = "What is left behind: the host stays off, or is switched on again once it was read back as off." },
@@ -81,6 +89,7 @@ static const struct field cluster_spec[] = {
     { .name = "timing", OBJECT_OF(timing_fields), .deflt = "{}", .text = "The two knobs of which all timeouts are made." },
     { .name = "capacity", OBJECT_OF(capacity_fields), .deflt = "{}", .text = "Room that is kept for failures." },
     { .name = "placement", OBJECT_OF(placement_fields), .deflt = "{}", .text = "Which host a VM gets." },
+    { .name = "migration", OBJECT_OF(migration_fields), .deflt = "{}", .text = "How VMs move." },
     { .name = "fencing", OBJECT_OF(fencing_fields), .deflt = "{}", .text = "When and how hosts are fenced." },
     { .name = "paused", .type = F_BOOL, .deflt = "false",
       .text = "Maintenance of the whole cluster: nothing is started, stopped or moved. Fencing goes on unless pauseFencing." },

@@ -63,6 +63,8 @@ static const struct field host_capacity[] = {
     { .name = "memoryFree", .type = F_SIZE, .text = "Memory that no domain has." },
     { .name = "cpus", .type = F_INT, .text = "Physical CPUs (threads)." },
     { .name = "vcpus", .type = F_INT, .text = "Virtual CPUs of all guests." },
+    { .name = "liveMigration", .type = F_BOOL, .text = "Guests can leave and come while they run." },
+    { .name = "liveMigrationPV", .type = F_BOOL, .text = "PV guests too (the hypervisor has shadow paging)." },
     FIELD_END
 };
 

@@ -37,21 +37,39 @@ static const struct column rule_columns[] = {
 static const struct field migration_spec[] = {
     { .name = "vm", NAME_OF("VirtualMachine"), .flags = FF_REQUIRED | FF_IMMUTABLE, .text = "What moves." },
     { .name = "target", NAME_OF("Host"), .values = WORDS("Auto"), .deflt = "\"Auto\"", .flags = FF_IMMUTABLE, .text = "Where to; Auto lets placement choose." },
-    { .name = "mode", ENUM_OF("Live", "Cold"), .deflt = "\"Live\"", .flags = FF_IMMUTABLE, .text = "While it runs, or stopped and started again." },
+    { .name = "mode", ENUM_OF("Auto", "Live", "Cold"), .deflt = "\"Auto\"", .flags = FF_IMMUTABLE, .text = "While it runs, or stopped and started again. Auto moves it live where that is possible, else cold where the VM's spec.migration.fallback allows it." },
     { .name = "timeout", .type = F_DURATION, .deflt = "\"10m\"", .flags = FF_IMMUTABLE, .min = SEC, .max = DAY, .text = "After so long it is given up." },
+    { .name = "bandwidth", .type = F_SIZE, .flags = FF_IMMUTABLE, .min = 64 * KIB, .text = "Bytes a second at most; without it the cluster's migration.bandwidth." },
+    { .name = "cause", .type = F_STRING, .flags = FF_IMMUTABLE, .text = "Why, when placement asked for it: HostMaintenance, Failback, RuleViolated, Preempted." },
     { .name = "onTimeout", ENUM_OF("Cancel", "Cold"), .deflt = "\"Cancel\"", .flags = FF_IMMUTABLE, .text = "Then: stay where it is, or move it cold." },
+    FIELD_END
+};
+
+static const struct field migration_journal[] = {
+    { .name = "time", .type = F_STRING, .text = "When." },
+    { .name = "phase", .type = F_STRING, .text = "Which phase began." },
+    { .name = "message", .type = F_STRING, .text = "What happened." },
     FIELD_END
 };
 
 static const struct field migration_status[] = {
     STATUS_FIELDS,
-    { .name = "phase", ENUM_OF("Pending", "Preparing", "Running", "Committing", "Succeeded", "Failed", "Canceled"), .text = "Where it stands." },
+    { .name = "phase", ENUM_OF("Pending", "Preparing", "Running", "Committing", "Canceling", "Succeeded", "Failed", "Canceled"), .text = "Where it stands." },
+    { .name = "method", ENUM_OF("Live", "Cold"), .text = "How it moves." },
+    { .name = "reason", .type = F_STRING, .text = "Why it ended as it did, for programs." },
+    { .name = "outcome", .type = F_STRING, .text = "What follows when it has been called back." },
     { .name = "source", .type = F_STRING, .text = "Where the VM was." },
+    { .name = "sourceIncarnation", .type = F_INT, .text = "The incarnation of that host." },
     { .name = "target", .type = F_STRING, .text = "Where it goes." },
+    { .name = "targetIncarnation", .type = F_INT, .text = "The incarnation of that host." },
+    { .name = "address", .type = F_STRING, .text = "Where the target listens." },
+    { .name = "bandwidth", .type = F_INT, .text = "Bytes a second at most; 0: no limit." },
+    { .name = "phaseSince", .type = F_STRING, .text = "When this phase began." },
     { .name = "started", .type = F_STRING, .text = "When it began." },
     { .name = "finished", .type = F_STRING, .text = "When it ended." },
     { .name = "downtimeMs", .type = F_INT, .text = "How long the guest stood still." },
     { .name = "message", .type = F_STRING, .text = "What happened." },
+    { .name = "journal", LIST_OF(OBJECT_OF(migration_journal), .text = "A phase."), .text = "Every phase, in order." },
     FIELD_END
 };
 
@@ -59,10 +77,13 @@ static const struct column migration_columns[] = {
     COLUMN_NAME,
     { .title = "VM", .path = ".spec.vm" },
     { .title = "Mode", .path = ".spec.mode" },
+    { .title = "Method", .path = ".status.method" },
     { .title = "Phase", .path = ".status.phase" },
     { .title = "Source", .path = ".status.source" },
     { .title = "Target", .path = ".status.target" },
     { .title = "Message", .path = ".status.message" },
+    { .title = "Cause", .path = ".spec.cause", .wide = true },
+    { .title = "Reason", .path = ".status.reason", .wide = true },
     { .title = "Downtime-Ms", .path = ".status.downtimeMs", .wide = true },
     COLUMN_AGE,
     COLUMN_END

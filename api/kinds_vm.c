@@ -96,6 +96,7 @@ static const struct field after_fields[] = {
 
 static const struct field vm_migration_fields[] = {
     { .name = "mode", ENUM_OF("Live", "Cold", "Never"), .deflt = "\"Live\"", .text = "How it moves when it has to: running, stopped and started, or not at all." },
+    { .name = "fallback", ENUM_OF("Cold", "Stay"), .deflt = "\"Cold\"", .text = "What happens when it has to move and cannot live: stopped and started elsewhere, or left where it is." },
     { .name = "timeout", .type = F_DURATION, .deflt = "\"10m\"", .min = SEC, .max = DAY, .text = "Longest time for a live migration." },
     FIELD_END
 };
@@ -163,6 +164,20 @@ static const struct field vm_halted[] = {
     FIELD_END
 };
 
+static const struct field vm_migration_status[] = {
+    { .name = "name", .type = F_STRING, .text = "The Migration." },
+    { .name = "uid", .type = F_STRING, .text = "Its uid." },
+    { .name = "phase", ENUM_OF("Preparing", "Running", "Committing", "Canceling"), .text = "What both agents shall do now." },
+    { .name = "source", .type = F_STRING, .text = "The host that it leaves." },
+    { .name = "sourceIncarnation", .type = F_INT, .text = "The incarnation of that host." },
+    { .name = "target", .type = F_STRING, .text = "The host that it goes to." },
+    { .name = "targetIncarnation", .type = F_INT, .text = "The incarnation of that host." },
+    { .name = "address", .type = F_STRING, .text = "Where the target listens." },
+    { .name = "bandwidth", .type = F_INT, .text = "Bytes a second at most; 0: no limit." },
+    { .name = "timeoutMs", .type = F_INT, .text = "Longest time of the transfer." },
+    FIELD_END
+};
+
 static const struct field vm_status[] = {
     STATUS_FIELDS,
     { .name = "phase", ENUM_OF("Pending", "Starting", "Running", "Paused", "Stopping", "Stopped", "Migrating", "Failed", "Unknown"), .text = "Where it stands." },
@@ -177,6 +192,7 @@ static const struct field vm_status[] = {
     { .name = "halted", OBJECT_OF(vm_halted), .text = "The guest shut itself down, or crashed too often." },
     { .name = "domid", .type = F_INT, .text = "Xen's number of the domain." },
     { .name = "console", .type = F_STRING, .text = "Where its console and its screen are." },
+    { .name = "migration", OBJECT_OF(vm_migration_status), .text = "The live migration that is under way." },
     { .name = "placement", OBJECT_OF(vm_placement_status), .text = "What placement decided and why." },
     FIELD_END
 };

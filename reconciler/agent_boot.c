@@ -191,7 +191,7 @@ static void on_locks(void *data, const struct err *err, json_t *j)
         again(a, err->msg);
         return;
     }
-    agent_locks_apply(a, jget(j, "items"), a->sent_ms, false);
+    agent_locks_apply(a, jget(j, "items"), a->sent_ms, VMX_LIST_ALL);
     a->list_ms = a->sent_ms;
     go(a, AGENT_INVENTORY);
 }

@@ -119,7 +119,7 @@ struct agent_call {
     void *data;
     /* reading */
     struct vmx_lock_info *infos;
-    char **names, **hosts;
+    char **names, **hosts, **peers;
     struct read_one *reads;
     size_t n, open;
     bool failed;
@@ -150,9 +150,11 @@ static void call_free(struct agent_call *c)
     for (size_t i = 0; i < c->n; i++) {
         free(c->names[i]);
         free(c->hosts[i]);
+        free(c->peers[i]);
     }
     free(c->names);
     free(c->hosts);
+    free(c->peers);
     free(c->infos);
     free(c->reads);
     free(c);
@@ -209,6 +211,36 @@ static void env_acquire(void *ctx, const struct vmx_lock_ref *refs, size_t n, co
                   json_pack("{s:s, s:o}", "reason", reason, "locks", locks), on_acquired, c);
 }
 
+static void on_migrated(void *data, const struct err *err, json_t *j)
+{
+    on_acquired(data, err, j);
+}
+
+static void env_migrate(void *ctx, enum vmx_mig_op op, const struct vmx_lock_ref *refs, size_t n,
+                        uint64_t peer_token, vmx_acquired_cb *cb, void *data)
+{
+    static const char *const ops[] = { [VMX_MIG_JOIN] = "migration-join",
+                                       [VMX_MIG_COMMIT] = "migration-commit",
+                                       [VMX_MIG_ABORT] = "migration-abort" };
+    struct agent_call *c = call_new(ctx, data);
+    json_t *locks = json_array();
+    json_t *body;
+
+    c->acquired = cb;
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(locks, json_pack("{s:s, s:s, s:I}", "lock", refs[i].lock, "uid",
+                                                     refs[i].uid == NULL ? "" : refs[i].uid,
+                                                     "token", (json_int_t)refs[i].token));
+    }
+    body = agent_body(c->a);
+    (void)json_object_set_new(body, "locks", locks);
+    (void)json_object_set_new(body, "reason", json_string("a migration"));
+    if (op == VMX_MIG_COMMIT) {
+        (void)json_object_set_new(body, "peerToken", json_integer((json_int_t)peer_token));
+    }
+    (void)agent_post(c->a, ops[op], body, false, 5000, on_migrated, c);
+}
+
 static void on_released(void *data, const struct err *err, const json_t *j)
 {
     struct agent_call *c = data;
@@ -244,11 +276,21 @@ static struct vmx_lock_info info_of(const json_t *o)
         .incarnation = (uint64_t)jget_int(o, "status.incarnation", 0),
         .token = (uint64_t)jget_int(o, "status.token", 0),
         .host = jget_str(o, "status.holder", ""),
+        .peer_incarnation = (uint64_t)jget_int(o, "status.peerIncarnation", 0),
+        .peer_token = (uint64_t)jget_int(o, "status.peerToken", 0),
+        .peer_host = jget_str(o, "status.peer", ""),
+        .aborted = jget_bool(o, "status.aborted", false),
         .quarantined = jget_bool(o, "status.quarantined", false),
     };
 }
 
-void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only)
+static bool listed(const struct agent *a, const struct vmx_lock_info *i, enum vmx_list kind)
+{
+    return kind == VMX_LIST_ALL ||
+           (kind == VMX_LIST_OWNED ? i->incarnation : i->peer_incarnation) == a->incarnation;
+}
+
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, enum vmx_list kind)
 {
     size_t n = json_array_size(list);
     struct vmx_lock_info *infos = mem_alloc((n + 1) * sizeof(*infos));
@@ -256,10 +298,9 @@ void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bo
 
     for (size_t i = 0; i < n; i++) {
         infos[k] = info_of(json_array_get(list, i));
-        k += strchr(infos[k].lock, '/') != NULL &&
-             (!mine_only || infos[k].incarnation == a->incarnation);
+        k += strchr(infos[k].lock, '/') != NULL && listed(a, &infos[k], kind);
     }
-    vmx_locks(a->vmx, infos, k, sent_ms, mine_only);
+    vmx_locks(a->vmx, infos, k, sent_ms, kind);
     free(infos);
 }
 
@@ -270,7 +311,8 @@ static void on_listed(void *data, const struct err *err, json_t *j)
     OBJ_FROM(a, data, AGENT_MAGIC);
     a->list_busy = false;
     if (err == NULL && a->phase == AGENT_RUN && a->incarnation == a->list_incarnation) {
-        agent_locks_apply(a, jget(j, "items"), a->list_ms, true);
+        agent_locks_apply(a, jget(j, "items"), a->list_ms,
+                          a->list_peers ? VMX_LIST_PEERED : VMX_LIST_OWNED);
         agent_wake(a);
     }
 }
@@ -282,7 +324,9 @@ void agent_locks_tick(struct agent *a, uint64_t now)
     if (a->phase != AGENT_RUN || a->list_busy || now < a->list_ms + LIST_MS) {
         return;
     }
-    query = mem_printf("fieldSelector=status.holder%%3D%s", a->name);
+    /* In turn: what we own, and where we are the peer (a join that nobody waits for any more). */
+    a->list_peers = !a->list_peers;
+    query = mem_printf("fieldSelector=status.%s%%3D%s", a->list_peers ? "peer" : "holder", a->name);
     a->list_busy = true;
     a->list_ms = now;
     a->list_incarnation = a->incarnation;
@@ -313,6 +357,8 @@ static void on_read(void *data, const struct err *err, json_t *j)
         *info = info_of(j);
         c->hosts[r->index] = mem_strdup(info->host);
         info->host = c->hosts[r->index];
+        c->peers[r->index] = mem_strdup(info->peer_host);
+        info->peer_host = c->peers[r->index];
     }
     info->lock = c->names[r->index];
     read_end(c);
@@ -329,6 +375,7 @@ static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_r
     c->infos = mem_alloc(n * sizeof(*c->infos));
     c->names = mem_alloc(n * sizeof(*c->names));
     c->hosts = mem_alloc(n * sizeof(*c->hosts));
+    c->peers = mem_alloc(n * sizeof(*c->peers));
     c->reads = mem_alloc(n * sizeof(*c->reads));
     for (size_t i = 0; i < n && !c->a->stopping; i++) {
         struct read_one *r = &c->reads[i];
@@ -337,6 +384,7 @@ static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_r
 
         c->names[i] = mem_strdup(refs[i].lock);
         c->infos[i].host = "";
+        c->infos[i].peer_host = "";
         r->c = c;
         r->index = i;
         CHECK(slash != NULL);
@@ -351,6 +399,7 @@ const struct vmx_ops agent_vmx_ops = {
     .env = agent_env,
     .acquire = env_acquire,
     .release = env_release,
+    .migrate = env_migrate,
     .read_locks = env_read,
     .save = env_save,
     .forget = env_forget,

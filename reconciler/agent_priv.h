@@ -121,7 +121,7 @@ struct agent {
     uint64_t sent_ms; /* of the list of locks */
     uint64_t list_ms; /* of the newest list of those that we hold */
     uint64_t list_incarnation;
-    bool list_busy;
+    bool list_busy, list_peers;
     struct agent_seen seen;
     uint64_t seen_saved_ms;
     bool source_old; /* what we read is behind what we saw */
@@ -242,7 +242,7 @@ extern const struct vmx_ops agent_vmx_ops;
 void agent_env(void *ctx, struct vm_env *ret);
 bool agent_freeze(const struct agent *a);
 int agent_read_all_locks(struct agent *a);
-void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, bool mine_only);
+void agent_locks_apply(struct agent *a, const json_t *list, uint64_t sent_ms, enum vmx_list kind);
 void agent_locks_done(struct agent *a); /* frees calls that will not be answered any more */
 void agent_locks_tick(struct agent *a, uint64_t now); /* now and then, those that we hold */
 

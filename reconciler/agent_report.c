@@ -124,6 +124,13 @@ void agent_report_vm(void *ctx, const struct vmx_report *v)
     if (v->domid != 0 && p->active && !a->dev) {
         (void)json_object_set_new(item, "domid", json_integer(v->domid));
     }
+    if (v->migration != NULL) {
+        (void)json_object_set_new(item, "migration",
+                                  json_pack("{s:s, s:s, s:s, s:I, s:I}", "uid", v->migration,
+                                            "phase", p->mig_phase, "message", p->mig_message,
+                                            "stillMs", (json_int_t)v->still_ms, "resumeMs",
+                                            (json_int_t)v->resume_ms));
+    }
     if (v->console != NULL && p->active) {
         (void)json_object_set_new(item, "console", json_string(v->console));
     }

@@ -83,6 +83,8 @@ static json_t *make_status(struct agent *a)
                   free_memory, "cpus", (json_int_t)a->capacity.cpus, "guests",
                   (json_int_t)obs_running(vmx_obs(a->vmx)), "versions", "picket", PICKET_VERSION,
                   "xen", a->hypervisor == NULL ? "" : a->hypervisor, "kernel", uts.release);
+    jset(status, "capacity.liveMigration", json_boolean(a->capacity.live));
+    jset(status, "capacity.liveMigrationPV", json_boolean(a->capacity.live_pv));
     if (a->on_status != NULL) {
         (void)str_copy(a->storage_why, sizeof(a->storage_why), a->on_status(a->ctx, status));
     }

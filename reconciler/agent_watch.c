@@ -155,13 +155,27 @@ static json_t *slim_elsewhere(const json_t *spec)
     return pick(spec, kept, ARRAY_LEN(kept));
 }
 
+/* Assigned to this host, or about to come. */
+static bool here(const struct agent_cache *c, const json_t *vm)
+{
+    return str_eq(jget_str(vm, "status.assignedHost", ""), c->a->name) ||
+           str_eq(jget_str(vm, "status.migration.target", ""), c->a->name);
+}
+
+static json_t *slim_status(const struct agent_cache *c, const json_t *vm)
+{
+    static const char *const status[] = { "assignedHost", "assignedIncarnation", "migration" };
+    bool moves = here(c, vm) || str_eq(jget_str(vm, "status.migration.source", ""), c->a->name);
+
+    return pick(json_object_get(vm, "status"), status, ARRAY_LEN(status) - (moves ? 0 : 1));
+}
+
 /* What the agent never reads is not kept: there may be thousands of machines. */
 static json_t *slim(const struct agent_cache *c, json_t *obj)
 {
     static const char *const meta[] = {
         "name", "uid", "generation", "deletionTimestamp", "resourceVersion", "labels"
-    }; /* these for our own Host only */
-    static const char *const status[] = { "assignedHost", "assignedIncarnation" };
+    };                                                    /* these for our own Host only */
     static const char *const pins[] = { "wwid", "uuid" }; /* what a disk or a group was, once */
     json_t *copy = json_copy(obj);
     bool vm = str_eq(c->plural, "virtualmachines");
@@ -173,15 +187,14 @@ static json_t *slim(const struct agent_cache *c, json_t *obj)
     (void)json_object_del(copy, "apiVersion");
     (void)json_object_del(copy, "kind");
     if (vm && json_object_get(obj, "status") != NULL) {
-        (void)json_object_set_new(copy, "status",
-                                  pick(json_object_get(obj, "status"), status, ARRAY_LEN(status)));
+        (void)json_object_set_new(copy, "status", slim_status(c, obj));
     } else if (str_eq(c->plural, "luns") || str_eq(c->plural, "volumegroups")) {
         (void)json_object_set_new(copy, "status",
                                   pick(json_object_get(obj, "status"), pins, ARRAY_LEN(pins)));
     } else if (!host) {
         (void)json_object_del(copy, "status");
     }
-    if (vm && !str_eq(jget_str(obj, "status.assignedHost", ""), c->a->name)) {
+    if (vm && !here(c, obj)) {
         (void)json_object_set_new(copy, "spec", slim_elsewhere(json_object_get(obj, "spec")));
     }
     return copy;
@@ -197,7 +210,7 @@ static void obj_free(struct agent_obj *o)
 static bool hot(const struct agent_cache *c, const json_t *obj)
 {
     if (str_eq(c->plural, "virtualmachines")) {
-        return str_eq(jget_str(obj, "status.assignedHost", ""), c->a->name);
+        return here(c, obj);
     }
     return !str_eq(c->plural, "volumes");
 }

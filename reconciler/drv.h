@@ -79,6 +79,8 @@ struct drv_capacity {
     uint64_t cpus;
     char *hypervisor; /* "dev", "xen-4.17.5" */
     char *firmware;   /* or NULL */
+    bool live;        /* guests can migrate live */
+    bool live_pv;     /* PV guests too */
 };
 
 /* A disk of a guest, resolved: what to open, under which name. */

@@ -22,6 +22,7 @@ const struct vmx_opts vmx_opts_default = {
     .start_ms = 60000,
     .stop_ms = 20000,
     .volume_ms = 20000,
+    .mig_ms = 600000,
     .look_ms = 10000,
     .look_period_ms = 60000,
     .sweep_period_ms = 30000,
@@ -39,6 +40,7 @@ void vmx_due(struct vmx_item *it, uint64_t at_ms)
 
     if (it->wait != VMX_IDLE) {
         it->dirty = true;
+        it->mig_look = it->wait == VMX_JOB;
         return;
     }
     if (it->due_ms == 0 || at_ms < it->due_ms) {
@@ -71,6 +73,7 @@ void vmx_item_free(struct vmx_item *it)
     json_decref(it->object);
     free(it->create_group);
     free(it->last_error);
+    vmx_mig_free(it);
     buf_done(&it->text);
     it->magic = 0;
     free(it);
@@ -86,7 +89,7 @@ static bool concerns_us(struct vmx *x, const char *vm)
     bool here;
 
     plan_want_make(&x->src, vm, &a, &w);
-    here = w.vm.exists && w.vm.assign == VM_ASSIGN_HERE;
+    here = w.vm.exists && (w.vm.assign == VM_ASSIGN_HERE || w.vm.mig.role != VM_MIG_NONE);
     arena_done(&a);
     return here;
 }
@@ -165,6 +168,11 @@ void vmx_report_item(struct vmx_item *it)
     r.since_wall_ms = d.since_wall_ms;
     r.domid = d.id;
     r.console = d.console;
+    if (it->plan.report.mig_phase != NULL && it->want.vm.mig.role != VM_MIG_NONE) {
+        r.migration = it->want.vm.mig.id;
+        r.still_ms = str_eq(it->mig_id, r.migration) ? it->still_ms : 0;
+        r.resume_ms = str_eq(it->mig_id, r.migration) ? it->resume_ms : 0;
+    }
     free(lock);
     if (r.report != NULL || it->reported) {
         x->ops.report(x->ctx, &r);
@@ -178,6 +186,9 @@ static bool needs_lease(enum act_kind k)
     case ACT_CREATE_VOLUME:
     case ACT_ACTIVATE:
     case ACT_START:
+    case ACT_MIG_RECEIVE:
+    case ACT_MIG_SEND:
+    case ACT_MIG_RESUME:
         return true;
     case ACT_LOOK:
     case ACT_READ_LOCKS:
@@ -189,6 +200,9 @@ static bool needs_lease(enum act_kind k)
     case ACT_UNPAUSE: /* also a way to stop; not_after covers the other way */
     case ACT_DEACTIVATE:
     case ACT_RELEASE:
+    case ACT_MIG_JOIN:
+    case ACT_MIG_COMMIT: /* the store judges */
+    case ACT_MIG_ABORT:
         return false;
     }
     CHECK_UNREACHABLE();
@@ -212,7 +226,7 @@ static bool may_begin(const struct vmx_item *it, const struct act *act)
     if (act->kind == ACT_CREATE_VOLUME) {
         return env.lease_until_ms >= env.now_ms + env.effect_ms;
     }
-    return env.guarded;
+    return env.guarded || act->kind == ACT_MIG_SEND || act->kind == ACT_MIG_RESUME;
 }
 
 static bool save(struct vmx_item *it)
@@ -333,7 +347,8 @@ static uint64_t backoff(enum act_kind k, uint32_t failures)
 
     if (k == ACT_ACQUIRE || k == ACT_READ_LOCKS || k == ACT_LOOK) {
         cap = 2000;
-    } else if (k == ACT_DESTROY || k == ACT_SHUTDOWN) {
+    } else if (k == ACT_DESTROY || k == ACT_SHUTDOWN || k == ACT_MIG_COMMIT || k == ACT_MIG_ABORT ||
+               k == ACT_MIG_RESUME || k == ACT_UNPAUSE) {
         cap = 1000;
     }
     for (uint32_t i = 1; i < failures && wait < cap; i++) {
@@ -381,6 +396,7 @@ void vmx_step_done(struct vmx_item *it, const struct err *err)
     it->stage = VMX_STAGE_NONE;
     json_decref(it->object);
     it->object = NULL;
+    vmx_mig_step(it, k, err);
     if (err != NULL) {
         failed(it, k, err);
         it->step = it->plan.n_acts;
@@ -467,7 +483,8 @@ void vmx_set_incarnation(struct vmx *x, uint64_t incarnation)
 /* What begins something must not finish after the guests had to go. */
 static bool begins(enum drv_op op)
 {
-    return op == DRV_START || op == DRV_UNPAUSE || op == DRV_VOL_ACTIVATE;
+    return op == DRV_START || op == DRV_UNPAUSE || op == DRV_VOL_ACTIVATE ||
+           op == DRV_MIG_RECEIVE || op == DRV_MIG_SUSPEND || op == DRV_MIG_RESUME;
 }
 
 static void check_deadline(struct vmx_item *it, uint64_t now)
@@ -517,6 +534,7 @@ void vmx_run(struct vmx *x)
     for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
         struct vmx_item *it = v;
 
+        vmx_mig_check(it);
         check_deadline(it, now);
         if (it->wait == VMX_IDLE && it->due_ms != 0 && it->due_ms <= now) {
             process(x, it);

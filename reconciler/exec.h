@@ -21,8 +21,11 @@ struct vmx;
 struct vmx_lock_ref {
     const char *lock; /* "virtualmachines/vm1" */
     const char *uid;  /* acquire */
-    uint64_t token;   /* release; acquire's answer */
+    uint64_t token;   /* release, commit, abort */
 };
+
+/* What a migration does to the locks (safety.md 2). */
+enum vmx_mig_op { VMX_MIG_JOIN, VMX_MIG_COMMIT, VMX_MIG_ABORT };
 
 /* A lock as a linearizable read shows it. */
 struct vmx_lock_info {
@@ -30,6 +33,10 @@ struct vmx_lock_info {
     uint64_t incarnation; /* of the owner, 0: free */
     uint64_t token;
     const char *host;
+    uint64_t peer_incarnation; /* of the other end of a migration, 0: none */
+    uint64_t peer_token;
+    const char *peer_host;
+    bool aborted; /* the peer may not become the owner any more */
     bool quarantined;
 };
 
@@ -47,8 +54,12 @@ struct vmx_report {
     uint64_t token;
     uint32_t restarts;
     uint64_t since_wall_ms;
-    int64_t domid;       /* 0: none */
-    const char *console; /* where its console and its screen are, or NULL */
+    int64_t domid;         /* 0: none */
+    const char *console;   /* where its console and its screen are, or NULL */
+    const char *migration; /* id of the one that report->mig_phase is about, or NULL */
+    uint64_t still_ms;     /* source: from the suspension until the memory was whole there; 0: not
+                              known */
+    uint64_t resume_ms;    /* target: from then until it was let run; 0: not known */
 };
 
 struct vmx_ops {
@@ -59,6 +70,10 @@ struct vmx_ops {
                     vmx_acquired_cb *cb, void *data);
     void (*release)(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_released_cb *cb,
                     void *data);
+    /* JOIN: a token each; COMMIT and ABORT: none.  `peer_token` (COMMIT): that of the peer of the
+     * first lock, so that a commit that comes late cannot mean another migration. */
+    void (*migrate)(void *ctx, enum vmx_mig_op op, const struct vmx_lock_ref *refs, size_t n,
+                    uint64_t peer_token, vmx_acquired_cb *cb, void *data);
     void (*read_locks)(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_read_cb *cb,
                        void *data);
     int (*save)(void *ctx, const struct intent *i, struct err *err);
@@ -71,6 +86,7 @@ struct vmx_opts {
     uint64_t start_ms; /* deadlines of driver jobs */
     uint64_t stop_ms;
     uint64_t volume_ms;
+    uint64_t mig_ms; /* of a migration's transfer when nothing else is said */
     uint64_t look_ms;
     uint64_t look_period_ms; /* between two enumerations without a reason */
     uint64_t sweep_period_ms;
@@ -88,11 +104,13 @@ void vmx_free(struct vmx *x);
 /* What a former process wrote; before the first vmx_run. */
 void vmx_load(struct vmx *x, const struct intent *i);
 void vmx_set_incarnation(struct vmx *x, uint64_t incarnation);
-/* A linearizable list of all locks, or of those that this host holds, asked for at sent_ms.  To be
+enum vmx_list { VMX_LIST_ALL, VMX_LIST_OWNED, VMX_LIST_PEERED };
+/* A linearizable list of all locks, of those that this host owns, or of those in which it is the
+ * peer of a migration, asked for at sent_ms.  To be
  * repeated now and then: an acquire that nobody waits for any more (its agent died, its answer was
  * lost) may be applied later, and only a list shows that the lock is ours. */
 void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms,
-               bool mine_only);
+               enum vmx_list list);
 /* What was known of locks is void (another incarnation, a restored store). */
 void vmx_locks_forget(struct vmx *x);
 /* The metadata of a volume group is being written outside the executor (or not any more): volumes

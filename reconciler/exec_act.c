@@ -20,6 +20,9 @@ static void job_seen(struct vmx_item *it, const struct err *err)
     case DRV_DESTROY:
     case DRV_PAUSE:
     case DRV_UNPAUSE:
+    case DRV_MIG_SUSPEND:
+    case DRV_MIG_RESUME:
+    case DRV_MIG_RECEIVE:
         if (!obs_seen_since(o, it->rec.vm, it->stamp)) {
             obs_forget(o, it->rec.vm);
         }
@@ -33,9 +36,6 @@ static void job_seen(struct vmx_item *it, const struct err *err)
         return;
     case DRV_SHUTDOWN:
     case DRV_ADJUST:
-    case DRV_MIG_SUSPEND:
-    case DRV_MIG_RESUME:
-    case DRV_MIG_RECEIVE:
     case DRV_ENUM_DOMAINS:
     case DRV_ENUM_VOLUMES:
     case DRV_CAPACITY:
@@ -59,7 +59,7 @@ static void job_done(struct drv_job *job, const struct err *err)
     vmx_step_done(it, err);
 }
 
-static void job_init(struct vmx_item *it, enum drv_op op, uint64_t timeout_ms)
+void vmx_job_init(struct vmx_item *it, enum drv_op op, uint64_t timeout_ms)
 {
     it->job = (struct drv_job){
         .magic = DRV_JOB_MAGIC,
@@ -76,7 +76,7 @@ static void job_init(struct vmx_item *it, enum drv_op op, uint64_t timeout_ms)
 
 static void act_domain(struct vmx_item *it, enum drv_op op, uint64_t not_after_ms)
 {
-    job_init(it, op, it->x->opts.stop_ms);
+    vmx_job_init(it, op, it->x->opts.stop_ms);
     if (op == DRV_SHUTDOWN && not_after_ms < it->job.deadline_ms) {
         it->job.deadline_ms = not_after_ms; /* a hanging request may not hold up the destroy */
     }
@@ -88,7 +88,7 @@ static void act_domain(struct vmx_item *it, enum drv_op op, uint64_t not_after_m
 
 static void act_adjust(struct vmx_item *it)
 {
-    job_init(it, DRV_ADJUST, it->x->opts.stop_ms);
+    vmx_job_init(it, DRV_ADJUST, it->x->opts.stop_ms);
     it->object = json_deep_copy(it->want.object); /* the cache may change meanwhile */
     it->job.object = it->object;
     drv_submit(it->x->drv, &it->job);
@@ -98,7 +98,7 @@ static void act_start(struct vmx_item *it, const struct act *act)
 {
     char *lock = mem_printf("virtualmachines/%s", it->rec.vm);
 
-    job_init(it, DRV_START, it->x->opts.start_ms);
+    vmx_job_init(it, DRV_START, it->x->opts.start_ms);
     it->object = json_deep_copy(it->want.object); /* the cache may change meanwhile */
     it->job.uid = it->want.vm.uid;
     it->job.object = it->object;
@@ -140,7 +140,7 @@ static void act_volume(struct vmx_item *it, enum drv_op op, const char *volume)
 {
     char *lock = mem_printf("volumes/%s", volume);
 
-    job_init(it, op, it->x->opts.volume_ms);
+    vmx_job_init(it, op, it->x->opts.volume_ms);
     /* Copied: the record may change while the job is in flight. */
     it->job.group = arena_strdup(&it->a, find_group(it, volume));
     it->job.volume = arena_strdup(&it->a, volume);
@@ -156,12 +156,12 @@ static void act_volume(struct vmx_item *it, enum drv_op op, const char *volume)
 /* --- locks -------------------------------------------------------------------------------------
  */
 
-static void add_ref(struct vmx_item *it, const char *lock, const char *uid, uint64_t token)
+void vmx_add_ref(struct vmx_item *it, const char *lock, const char *uid, uint64_t token)
 {
     it->refs[it->n_refs++] = (struct vmx_lock_ref){ lock, uid, token };
 }
 
-static void refs_init(struct vmx_item *it)
+void vmx_refs_init(struct vmx_item *it)
 {
     it->refs = ARENA_ARRAY(&it->a, struct vmx_lock_ref, it->want.n_vols + it->rec.n_vols + 2);
     it->n_refs = 0;
@@ -170,13 +170,13 @@ static void refs_init(struct vmx_item *it)
 }
 
 /* Refused: what was not ours before is not accounted for. */
-static void acquire_refused(struct vmx_item *it)
+void vmx_acquire_refused(struct vmx_item *it)
 {
     for (size_t i = 0; i < it->want.n_vols; i++) {
         struct vm_lock l;
 
         vmx_lock_view(it->x, vmx_vol_lock(&it->a, it->want.vols[i].name), &l);
-        if (it->want.vols[i].exclusive && l.state != VM_LOCK_MINE) {
+        if (it->want.vols[i].exclusive && l.state != VM_LOCK_MINE && l.state != VM_LOCK_PEER) {
             intent_drop_vol(&it->rec, it->want.vols[i].name);
         }
     }
@@ -201,7 +201,7 @@ static void acquired(void *data, const struct err *err, const uint64_t *tokens, 
         }
     }
     if (err != NULL && err->code != ERR_UNKNOWN_OUTCOME) {
-        acquire_refused(it);
+        vmx_acquire_refused(it);
     }
     vmx_step_done(it, err);
 }
@@ -211,14 +211,14 @@ static void act_acquire(struct vmx_item *it, const struct act *act)
     struct vmx *x = it->x;
     struct err err;
 
-    refs_init(it);
-    add_ref(it, vmx_vm_lock(&it->a, it->rec.vm), it->want.vm.uid, 0);
+    vmx_refs_init(it);
+    vmx_add_ref(it, vmx_vm_lock(&it->a, it->rec.vm), it->want.vm.uid, 0);
     for (size_t i = 0; i < it->want.n_vols; i++) {
         const struct plan_vol *v = &it->want.vols[i];
 
         intent_add_vol(&it->rec, v->group, v->name);
         if (v->exclusive) {
-            add_ref(it, vmx_vol_lock(&it->a, v->name), v->uid, 0);
+            vmx_add_ref(it, vmx_vol_lock(&it->a, v->name), v->uid, 0);
         }
     }
     /* Which volumes we are about to hold has to outlive us. */
@@ -257,7 +257,7 @@ static void add_held(struct vmx_item *it, const char *lock)
     uint64_t token = vmx_token(it->x, lock);
 
     if (token != 0) {
-        add_ref(it, lock, "", token);
+        vmx_add_ref(it, lock, "", token);
     }
 }
 
@@ -266,7 +266,7 @@ static void act_release(struct vmx_item *it)
 {
     struct vmx *x = it->x;
 
-    refs_init(it);
+    vmx_refs_init(it);
     add_held(it, vmx_vm_lock(&it->a, it->rec.vm));
     for (size_t i = 0; i < it->rec.n_vols; i++) {
         if (vmx_vol_user(it, it->rec.vols[i].name, true) == NULL) {
@@ -295,10 +295,10 @@ static void locks_read(void *data, const struct err *err, const struct vmx_lock_
 
 static void act_read_locks(struct vmx_item *it)
 {
-    refs_init(it);
-    add_ref(it, vmx_vm_lock(&it->a, it->rec.vm), "", 0);
+    vmx_refs_init(it);
+    vmx_add_ref(it, vmx_vm_lock(&it->a, it->rec.vm), "", 0);
     for (size_t i = 0; i < it->rec.n_vols; i++) {
-        add_ref(it, vmx_vol_lock(&it->a, it->rec.vols[i].name), "", 0);
+        vmx_add_ref(it, vmx_vol_lock(&it->a, it->rec.vols[i].name), "", 0);
     }
     it->x->ops.read_locks(it->x->ctx, it->refs, it->n_refs, locks_read, it);
 }
@@ -366,7 +366,7 @@ static void group_locked(void *data, const struct err *err, const uint64_t *toke
     v = find_vol(it, it->plan.acts[it->step].object);
     CHECK(v != NULL);
     /* Group metadata is an effect outside the host: the lease outlives its hard timeout. */
-    job_init(it, DRV_VOL_CREATE, env.effect_ms);
+    vmx_job_init(it, DRV_VOL_CREATE, env.effect_ms);
     it->job.cb = create_done;
     it->job.group = v->group;
     it->job.volume = v->name;
@@ -410,13 +410,13 @@ static void act_create(struct vmx_item *it, const struct act *act)
         vmx_due(it, vmx_now(it->x) + 100); /* one at a time in a group */
         return;
     }
-    refs_init(it);
+    vmx_refs_init(it);
     it->create_group = mem_strdup(v->group);
     it->stage = VMX_STAGE_LOCK;
-    add_ref(it, arena_printf(&it->a, "volumegroups/%s", v->group),
-            arena_strdup(&it->a, json_string_value(
-                                     json_object_get(json_object_get(group, "metadata"), "uid"))),
-            0);
+    vmx_add_ref(it, arena_printf(&it->a, "volumegroups/%s", v->group),
+                arena_strdup(&it->a, json_string_value(json_object_get(
+                                         json_object_get(group, "metadata"), "uid"))),
+                0);
     it->x->ops.acquire(it->x->ctx, it->refs, 1, "create a volume", group_locked, it);
 }
 
@@ -470,6 +470,14 @@ void vmx_act(struct vmx_item *it, const struct act *act)
         return;
     case ACT_RELEASE:
         act_release(it);
+        return;
+    case ACT_MIG_JOIN:
+    case ACT_MIG_RECEIVE:
+    case ACT_MIG_SEND:
+    case ACT_MIG_COMMIT:
+    case ACT_MIG_ABORT:
+    case ACT_MIG_RESUME:
+        vmx_mig_act(it, act);
         return;
     }
     CHECK_UNREACHABLE();

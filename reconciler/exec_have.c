@@ -65,7 +65,7 @@ static bool wanted(const struct vmx_item *it, const char *vol)
  * record of a former process was lost. */
 static void take_in(struct vmx_item *it, const struct plan_vol *pv, const struct vm_vol *v)
 {
-    if (v->lock.state == VM_LOCK_MINE && v->used_by == NULL) {
+    if ((v->lock.state == VM_LOCK_MINE || v->lock.state == VM_LOCK_PEER) && v->used_by == NULL) {
         intent_add_vol(&it->rec, pv->group, pv->name);
     }
 }
@@ -129,4 +129,5 @@ void vmx_have(struct vmx_item *it, const struct vm_env *env, struct vm_have *ret
     }
     vmx_lock_view(it->x, vmx_vm_lock(&it->a, it->rec.vm), &ret->lock);
     have_vols(it, ret);
+    vmx_mig_have(it, ret);
 }

@@ -42,6 +42,9 @@ void vmx_lock_set(struct vmx *x, const char *lock, enum vm_lock_state st, uint64
     l->token = token;
     l->confirmed_ms = confirmed_ms;
     l->changed_ms = vmx_now(x);
+    l->peer_token = 0;
+    l->aborted = false;
+    l->ownerless = false;
     free(l->holder);
     l->holder = NULL;
 }
@@ -59,8 +62,30 @@ void vmx_lock_view(const struct vmx *x, const char *lock, struct vm_lock *ret)
         return;
     }
     *ret = (struct vm_lock){
-        .state = l->state, .token = l->token, .confirmed_ms = l->confirmed_ms, .holder = l->holder
+        .state = l->state,
+        .token = l->token,
+        .confirmed_ms = l->confirmed_ms,
+        .holder = l->holder,
+        .read_ms = l->read_ms,
+        .peer_joined = l->peer_token != 0,
+        .aborted = l->aborted,
+        .ownerless = l->ownerless,
     };
+}
+
+static void set_other(struct vmx *x, const char *lock, const char *host, uint64_t incarnation,
+                      uint64_t sent_ms)
+{
+    struct vmx_lock *l = vmx_lock_entry(x, lock);
+
+    vmx_lock_set(x, lock, VM_LOCK_OTHER, 0, sent_ms);
+    l->holder = mem_printf("%s (incarnation %llu)", host, (unsigned long long)incarnation);
+    l->release_sent = false;
+}
+
+static bool ours(enum vm_lock_state st)
+{
+    return st == VM_LOCK_MINE || st == VM_LOCK_PEER;
 }
 
 /* A read shows who owns a lock.  That it is ours does not confirm it for a start: a release of a
@@ -74,20 +99,25 @@ void vmx_lock_apply(struct vmx *x, const struct vmx_lock_info *info, uint64_t se
 
     if (info->quarantined) {
         vmx_lock_set(x, info->lock, VM_LOCK_QUARANTINED, 0, sent_ms);
+    } else if (info->peer_incarnation == x->src.incarnation && info->peer_incarnation != 0) {
+        vmx_lock_set(x, info->lock, VM_LOCK_PEER, info->peer_token, 0);
+        l->ownerless = info->incarnation == 0;
+    } else if (info->incarnation == 0 && info->peer_incarnation != 0) {
+        set_other(x, info->lock, info->peer_host, info->peer_incarnation, sent_ms);
     } else if (info->incarnation == 0) {
         vmx_lock_set(x, info->lock, VM_LOCK_FREE, 0, sent_ms);
         l->release_sent = false;
     } else if (info->incarnation == x->src.incarnation) {
         vmx_lock_set(x, info->lock, VM_LOCK_MINE, info->token, confirmed);
+        l->peer_token = info->peer_incarnation == 0 ? 0 : info->peer_token;
     } else if (str_eq(info->host, x->src.host)) {
         /* An earlier incarnation of this host: not another host's, and not ours to use either. */
         vmx_lock_set(x, info->lock, VM_LOCK_QUARANTINED, 0, sent_ms);
     } else {
-        vmx_lock_set(x, info->lock, VM_LOCK_OTHER, 0, sent_ms);
-        l->holder =
-            mem_printf("%s (incarnation %llu)", info->host, (unsigned long long)info->incarnation);
-        l->release_sent = false;
+        set_other(x, info->lock, info->host, info->incarnation, sent_ms);
     }
+    l->read_ms = sent_ms;
+    l->aborted = info->aborted;
 }
 
 void vmx_locks_free(struct vmx *x)
@@ -122,19 +152,21 @@ static void apply_listed(struct vmx *x, const struct vmx_lock_info *info, uint64
     if (!newer(x, info->lock, sent_ms)) {
         vmx_lock_apply(x, info, sent_ms);
     }
-    if (info->incarnation == x->src.incarnation && str_starts(info->lock, "virtualmachines/")) {
+    if ((info->incarnation == x->src.incarnation || info->peer_incarnation == x->src.incarnation) &&
+        str_starts(info->lock, "virtualmachines/")) {
         vmx_due(vmx_item(x, info->lock + strlen("virtualmachines/")), vmx_now(x));
     }
 }
 
 void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint64_t sent_ms,
-               bool mine_only)
+               enum vmx_list list)
 {
+    enum vm_lock_state listed = list == VMX_LIST_PEERED ? VM_LOCK_PEER : VM_LOCK_MINE;
     struct map named = { 0 };
     const char *key;
     void *v;
 
-    if (!mine_only) {
+    if (list == VMX_LIST_ALL) {
         x->locks_ms = sent_ms;
     }
     for (size_t i = 0; i < n; i++) {
@@ -147,15 +179,15 @@ void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint6
         if (map_get(&named, key) != NULL || newer(x, key, sent_ms)) {
             continue;
         }
-        if (!mine_only) {
+        if (list == VMX_LIST_ALL) {
             vmx_lock_set(x, key, VM_LOCK_FREE, 0, sent_ms);
             l->release_sent = false;
-        } else if (l->state == VM_LOCK_MINE) {
+        } else if (l->state == listed) {
             vmx_lock_set(x, key, VM_LOCK_UNKNOWN, 0, 0);
         }
     }
     map_done(&named);
-    if (!mine_only) {
+    if (list == VMX_LIST_ALL) {
         vmx_kick_all(x);
     }
 }
@@ -169,7 +201,7 @@ static size_t count(const struct vmx *x, bool unclear)
     for (size_t i = 0; map_next(&x->locks, &i, &key, &v);) {
         enum vm_lock_state st = ((const struct vmx_lock *)v)->state;
 
-        n += st == VM_LOCK_MINE || (unclear && st == VM_LOCK_UNKNOWN);
+        n += ours(st) || (unclear && st == VM_LOCK_UNKNOWN);
     }
     return n;
 }
@@ -188,5 +220,5 @@ uint64_t vmx_token(const struct vmx *x, const char *lock)
 {
     const struct vmx_lock *l = map_get(&x->locks, lock);
 
-    return l != NULL && l->state == VM_LOCK_MINE ? l->token : 0;
+    return l != NULL && ours(l->state) ? l->token : 0;
 }

@@ -13,6 +13,10 @@ struct vmx_lock {
     enum vm_lock_state state;
     uint64_t token;
     uint64_t confirmed_ms;
+    uint64_t read_ms;    /* when a read last showed it */
+    uint64_t peer_token; /* MINE: of the peer, 0: none */
+    bool aborted;        /* the peer may not become the owner any more */
+    bool ownerless;      /* PEER: nobody owns it */
     uint64_t changed_ms; /* when a call of ours (or a read) last said something about it */
     bool release_sent;   /* lost to us until the next acquire, whatever the reply was */
     char *holder;
@@ -58,6 +62,15 @@ struct vmx_item {
     uint64_t adjusted_generation; /* of the spec that the running guest was told of last */
     struct buf text;
     bool reported;
+    /* a migration (exec_mig.c) */
+    char *mig_id;     /* the one that the rest is about, or NULL */
+    bool mig_sent;    /* whole on the other host, suspended here */
+    bool mig_refused; /* the commit was */
+    bool mig_over;    /* given up at this end */
+    bool mig_look;    /* kicked while a transfer is under way: is it still wanted? */
+    char *mig_error;
+    uint64_t received_ms; /* when it was whole here */
+    uint64_t still_ms, resume_ms;
 };
 
 struct vmx {
@@ -120,6 +133,18 @@ const char *vmx_vol_user(const struct vmx_item *it, const char *vol, bool exclus
 /* exec_act.c */
 void vmx_act(struct vmx_item *it, const struct act *act);
 void vmx_full_env(const struct vmx *x, struct vm_env *ret);
+
+/* exec_mig.c: the steps of a live migration */
+void vmx_mig_act(struct vmx_item *it, const struct act *act);
+void vmx_mig_step(struct vmx_item *it, enum act_kind k, const struct err *err); /* one ended */
+void vmx_mig_have(struct vmx_item *it, struct vm_have *ret);
+void vmx_mig_check(struct vmx_item *it); /* abort a transfer that nobody wants any more */
+void vmx_mig_free(struct vmx_item *it);
+/* Used by it, of exec_act.c. */
+void vmx_job_init(struct vmx_item *it, enum drv_op op, uint64_t timeout_ms);
+void vmx_acquire_refused(struct vmx_item *it);
+void vmx_refs_init(struct vmx_item *it);
+void vmx_add_ref(struct vmx_item *it, const char *lock, const char *uid, uint64_t token);
 
 /* exec_look.c */
 void vmx_look_start(struct vmx *x);

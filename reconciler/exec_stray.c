@@ -49,7 +49,8 @@ static void stray_read(void *data, const struct err *err, const struct vmx_lock_
     for (size_t i = 0; err == NULL && i < n; i++) {
         vmx_lock_apply(x, &infos[i], vmx_now(x));
     }
-    if (err != NULL || n != 1 || infos[0].incarnation == x->src.incarnation || !still_stray(x)) {
+    if (err != NULL || n != 1 || infos[0].incarnation == x->src.incarnation ||
+        infos[0].peer_incarnation == x->src.incarnation || !still_stray(x)) {
         stray_end(x, x->opts.sweep_period_ms);
         return;
     }
@@ -82,7 +83,7 @@ static bool held(const struct vmx *x, const char *lock)
 {
     const struct vmx_lock *l = map_get(&x->locks, lock);
 
-    return l != NULL && l->state == VM_LOCK_MINE;
+    return l != NULL && (l->state == VM_LOCK_MINE || l->state == VM_LOCK_PEER);
 }
 
 bool vmx_stray_run(struct vmx *x)

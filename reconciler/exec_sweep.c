@@ -135,7 +135,7 @@ static bool sweep_one(struct vmx *x, const char *lock, const struct vmx_lock *l)
         (group && busy_group(x, name))) {
         return false;
     }
-    if (l->state != VM_LOCK_MINE && l->state != VM_LOCK_UNKNOWN) {
+    if (l->state != VM_LOCK_MINE && l->state != VM_LOCK_PEER && l->state != VM_LOCK_UNKNOWN) {
         return false;
     }
     free(x->sweep_lock);

@@ -83,6 +83,33 @@ static uint32_t u32_of(int64_t v)
     return v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
+/* status.migration: this host's end of it, unless it was decided for an earlier life of ours. */
+static void migration_of(const struct plan_source *src, const json_t *o, struct arena *a,
+                         struct vm_mig *ret)
+{
+    const json_t *m = jget(o, "status.migration");
+    const char *phase = jget_str(m, "phase", "");
+    bool source = str_eq(jget_str(m, "source", ""), src->host);
+    int64_t inc = jget_int(m, source ? "sourceIncarnation" : "targetIncarnation", 0);
+
+    *ret = (struct vm_mig){ .id = "", .peer = "", .address = "" };
+    if ((!source && !str_eq(jget_str(m, "target", ""), src->host)) || src->incarnation == 0 ||
+        (uint64_t)inc != src->incarnation) {
+        return;
+    }
+    *ret = (struct vm_mig){
+        .role = source ? VM_MIG_SOURCE : VM_MIG_TARGET,
+        .send = str_eq(phase, "Running"),
+        .cancel = str_eq(phase, "Canceling"),
+        .committed = str_eq(phase, "Committing"),
+        .id = text(a, m, "uid"),
+        .peer = text(a, m, source ? "target" : "source"),
+        .address = text(a, m, "address"),
+        .bandwidth = (uint64_t)jget_int(m, "bandwidth", 0),
+        .timeout_ms = (uint64_t)jget_int(m, "timeoutMs", 0),
+    };
+}
+
 static void invalid(struct plan_want *w, const char *why)
 {
     if (w->vm.invalid == NULL) {
@@ -151,7 +178,9 @@ void plan_want_make(const struct plan_source *src, const char *vm, struct arena 
     const json_t *o = object(src, "virtualmachines", vm);
     const json_t *cluster = object(src, "clusters", "cluster");
 
-    *ret = (struct plan_want){ .vm = { .name = arena_strdup(a, vm), .uid = "" }, .object = o };
+    *ret =
+        (struct plan_want){ .vm = { .name = arena_strdup(a, vm), .uid = "", .mig = { .id = "" } },
+                            .object = o };
     if (o == NULL) {
         return;
     }
@@ -174,5 +203,6 @@ void plan_want_make(const struct plan_source *src, const char *vm, struct arena 
         .vcpus = u32_of(jget_int(o, "spec.vcpus", 0)),
         .shutdown_timeout_ms = jget_duration(o, "spec.shutdownTimeout", SHUTDOWN_DEFAULT_MS),
     };
+    migration_of(src, o, a, &ret->vm.mig);
     add_disks(src, a, ret);
 }

@@ -16,6 +16,7 @@ struct sim_san *sim_san_new(void)
 void sim_san_free(struct sim_san *s)
 {
     map_done(&s->vols);
+    map_done(&s->moves);
     free(s);
 }
 
@@ -84,6 +85,7 @@ void sim_fill(const struct sim_dom *d, const char *vm, struct drv_domain *ret)
     };
     ret->memory_target_bytes = d->state == DOM_RUNNING ? d->memory : 0;
     ret->vcpus = d->state == DOM_RUNNING ? d->vcpus : 0;
+    ret->detail = d->suspended ? mem_strdup("suspended to be moved") : NULL;
     ret->vm = mem_strdup(vm);
     ret->uid = mem_strdup(d->uid == NULL ? "" : d->uid);
 }
@@ -124,6 +126,7 @@ void sim_dom_end(struct sim_drv *s, const char *vm, enum dom_state st, enum dom_
     d->state = st;
     d->reason = reason;
     d->dies_ms = 0;
+    d->suspended = false;
     drop_disks(d);
     (void)s;
 }
@@ -185,6 +188,8 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     j->uid = mem_strdup(job->uid);
     j->group = mem_strdup(job->group);
     j->volume = mem_strdup(job->volume);
+    j->migration = mem_strdup(job->migration);
+    j->peer = mem_strdup(job->peer);
     j->incarnation = job->incarnation;
     j->token = job->token;
     j->not_after_ms = job->not_after_ms;
@@ -205,6 +210,7 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     if (j->fault == SIM_FAULT_HANG) {
         j->at_ms = UINT64_MAX;
     }
+    sim_mig_submit(s, j);
     for (size_t i = 0; i < s->n_jobs && job->vm != NULL; i++) {
         CHECK(s->jobs[i]->job == NULL || !str_eq(s->jobs[i]->vm, job->vm)); /* one per domain */
     }
@@ -239,7 +245,7 @@ void sim_drv_run(struct drv *d)
     for (size_t i = 0; i < s->n_jobs;) {
         struct sim_job *j = s->jobs[i];
 
-        if (j->at_ms > sim_now(s)) {
+        if (j->at_ms > sim_now(s) || sim_mig_goes_on(s, j)) {
             i++;
             continue;
         }
@@ -282,7 +288,7 @@ static void sim_close(struct drv *d, void (*on_closed)(void *ctx), void *ctx)
         if (s->jobs[i]->job != NULL) {
             s->jobs[i]->job->cb(s->jobs[i]->job, &err);
         }
-        sim_job_free(s->jobs[i]);
+        sim_job_free(s, s->jobs[i]);
     }
     for (size_t i = 0; map_next(&s->doms, &i, &key, &v);) {
         struct sim_dom *dm = v;
@@ -341,6 +347,10 @@ void sim_drv_orphan_jobs(struct drv *d)
 
     for (size_t i = 0; i < s->n_jobs; i++) {
         s->jobs[i]->job = NULL;
+        if (s->jobs[i]->op >= DRV_MIG_SUSPEND && s->jobs[i]->op <= DRV_MIG_RECEIVE) {
+            sim_mig_orphan(s, s->jobs[i]);
+            s->jobs[i]->at_ms = sim_now(s);
+        }
         if (s->jobs[i]->at_ms == UINT64_MAX) {
             s->jobs[i]->at_ms = sim_now(s);
         }
@@ -355,7 +365,7 @@ void sim_drv_power_off(struct drv *d)
     void *v;
 
     for (size_t i = 0; i < s->n_jobs; i++) {
-        sim_job_free(s->jobs[i]);
+        sim_job_free(s, s->jobs[i]);
     }
     s->n_jobs = 0;
     drv_listen(d, NULL, NULL);
@@ -370,6 +380,18 @@ bool sim_drv_runs(const struct drv *d, const char *vm)
     const struct sim_dom *dm = map_get(&sim_const(d)->doms, vm);
 
     return dm != NULL && (dm->state == DOM_RUNNING || dm->state == DOM_PAUSED);
+}
+
+bool sim_drv_running(const struct drv *d, const char *vm)
+{
+    const struct sim_dom *dm = map_get(&sim_const(d)->doms, vm);
+
+    return dm != NULL && dm->state == DOM_RUNNING;
+}
+
+void sim_drv_not_live(struct drv *d, bool on)
+{
+    sim(d)->opts.not_live = on;
 }
 
 void sim_drv_activate(struct drv *d, const char *group, const char *name)

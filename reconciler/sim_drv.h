@@ -29,6 +29,12 @@ struct sim_drv_opts {
     uint64_t volume_ms;
     uint64_t list_ms;
     uint64_t shutdown_ms; /* from the request until the guest has gone */
+    uint64_t mig_ms;      /* of a live migration's transfer */
+    bool not_live;        /* it cannot migrate live */
+    /* Live migration: can this host reach that one?  NULL: always. */
+    bool (*reach)(void *ctx, const char *host);
+    /* A job of this driver ends earlier than sim_drv_next_ms said.  May be NULL. */
+    void (*poke)(void *ctx);
     uint64_t memory_bytes, cpus;
     /* DRV_PING: does the address answer?  NULL: every address does. */
     bool (*answers)(void *ctx, const char *address);
@@ -60,7 +66,9 @@ void sim_drv_hide(struct drv *d, const char *vm, uint64_t ms);
 /* The host lost its power: domains and activations are gone, jobs never end. */
 void sim_drv_power_off(struct drv *d);
 
-bool sim_drv_runs(const struct drv *d, const char *vm); /* running or paused */
+bool sim_drv_runs(const struct drv *d, const char *vm);    /* running or paused */
+bool sim_drv_running(const struct drv *d, const char *vm); /* and not paused */
+void sim_drv_not_live(struct drv *d, bool on);
 /* A person activates the volume by hand; the driver tells of it. */
 void sim_drv_activate(struct drv *d, const char *group, const char *name);
 bool sim_drv_active(const struct drv *d, const char *group, const char *name);

@@ -10,6 +10,24 @@
 /* --- what jobs do ------------------------------------------------------------------------------
  */
 
+void sim_dom_make(struct sim_drv *s, const struct sim_job *j, enum dom_state st)
+{
+    struct sim_dom *d = sim_dom(s, j->vm);
+
+    d->state = st;
+    d->reason = DOM_REASON_NONE;
+    free(d->uid);
+    d->uid = mem_strdup(j->uid);
+    d->incarnation = j->incarnation;
+    d->token = j->token;
+    d->starts++;
+    d->memory = j->memory;
+    d->vcpus = j->vcpus;
+    for (size_t i = 0; i < j->n_disks; i++) {
+        d->disks[d->n_disks++] = mem_strdup(j->disks[i]);
+    }
+}
+
 static int do_start(struct sim_drv *s, struct sim_job *j, struct err *err)
 {
     struct sim_dom *d = sim_dom(s, j->vm);
@@ -25,18 +43,7 @@ static int do_start(struct sim_drv *s, struct sim_job *j, struct err *err)
             return err_set(err, ERR_DRIVER, "disk %s is not active", j->disks[i]);
         }
     }
-    d->state = DOM_RUNNING;
-    d->reason = DOM_REASON_NONE;
-    free(d->uid);
-    d->uid = mem_strdup(j->uid);
-    d->incarnation = j->incarnation;
-    d->token = j->token;
-    d->starts++;
-    d->memory = j->memory;
-    d->vcpus = j->vcpus;
-    for (size_t i = 0; i < j->n_disks; i++) {
-        d->disks[d->n_disks++] = mem_strdup(j->disks[i]);
-    }
+    sim_dom_make(s, j, DOM_RUNNING);
     return 0;
 }
 
@@ -98,6 +105,9 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
         d->state = d->state == DOM_RUNNING ? DOM_PAUSED : d->state;
         return 0;
     case DRV_UNPAUSE:
+        if (d->suspended) {
+            return err_set(err, ERR_DRIVER, "domain %s is suspended to be moved", j->vm);
+        }
         d->state = d->state == DOM_PAUSED ? DOM_RUNNING : d->state;
         return 0;
     case DRV_ADJUST:
@@ -128,7 +138,8 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
 bool sim_is_domain_op(enum drv_op op)
 {
     return op == DRV_START || op == DRV_SHUTDOWN || op == DRV_DESTROY || op == DRV_PAUSE ||
-           op == DRV_UNPAUSE || op == DRV_ADJUST;
+           op == DRV_UNPAUSE || op == DRV_ADJUST || op == DRV_MIG_SUSPEND || op == DRV_MIG_RESUME ||
+           op == DRV_MIG_RECEIVE;
 }
 
 bool sim_is_volume_op(enum drv_op op)
@@ -143,16 +154,17 @@ static int perform(struct sim_drv *s, struct sim_job *j, struct err *err)
     if (sim_is_volume_op(j->op)) {
         return do_volume(s, j, err);
     }
-    if (j->op >= DRV_MIG_SUSPEND && j->op <= DRV_MIG_RECEIVE) {
-        return err_set(err, ERR_UNSUPPORTED, "%s is not simulated", drv_op_name(j->op));
-    }
     if (j->silent) {
         return err_set(err, ERR_TIMEOUT, "no answer");
     }
     if (!sim_is_domain_op(j->op)) {
         return 0; /* answered in sim_job_finish */
     }
-    rc = j->op == DRV_START ? do_start(s, j, err) : do_stop(s, j, err);
+    if (j->op >= DRV_MIG_SUSPEND && j->op <= DRV_MIG_RECEIVE) {
+        rc = sim_mig_perform(s, j, err);
+    } else {
+        rc = j->op == DRV_START ? do_start(s, j, err) : do_stop(s, j, err);
+    }
     if (rc == 0 && j->op != DRV_SHUTDOWN) {
         sim_emit_domain(s, j->vm);
     }
@@ -235,7 +247,9 @@ static void answer(struct sim_drv *s, struct drv_job *job, const struct err *err
         job->result.capacity = (struct drv_capacity){ .memory_bytes = s->opts.memory_bytes,
                                                       .memory_free_bytes = s->opts.memory_bytes,
                                                       .cpus = s->opts.cpus,
-                                                      .hypervisor = name };
+                                                      .hypervisor = name,
+                                                      .live = !s->opts.not_live,
+                                                      .live_pv = !s->opts.not_live };
         job->result.ready = true;
         job->result.reason = "SimHost";
         job->result.message = "";
@@ -243,8 +257,9 @@ static void answer(struct sim_drv *s, struct drv_job *job, const struct err *err
     }
 }
 
-void sim_job_free(struct sim_job *j)
+void sim_job_free(struct sim_drv *s, struct sim_job *j)
 {
+    sim_mig_forget(s, j);
     for (size_t i = 0; i < j->n_disks; i++) {
         free(j->disks[i]);
     }
@@ -252,6 +267,8 @@ void sim_job_free(struct sim_job *j)
     free(j->uid);
     free(j->group);
     free(j->volume);
+    free(j->migration);
+    free(j->peer);
     free(j);
 }
 
@@ -280,7 +297,8 @@ void sim_job_finish(struct sim_drv *s, struct sim_job *j)
         break;
     }
     if (j->job != NULL) {
+        j->job->result.suspended_ms = j->suspended_ms;
         answer(s, j->job, rc == 0 ? NULL : &err);
     }
-    sim_job_free(j);
+    sim_job_free(s, j);
 }

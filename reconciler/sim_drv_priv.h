@@ -19,6 +19,7 @@ struct sim_dom {
     uint32_t vcpus;
     uint64_t dies_ms; /* a shutdown is under way: gone then; 0: none */
     bool stubborn;
+    bool suspended; /* to be moved: only DRV_MIG_RESUME makes it go on */
     size_t starts;
     char *disks[16]; /* "group/name" */
     size_t n_disks;
@@ -37,6 +38,11 @@ struct sim_job {
     enum sim_fault fault;
     bool aborted;
     bool silent; /* DRV_PING: nobody answers */
+    /* live migration */
+    char *migration, *peer;
+    int stage;
+    bool arrived; /* RECEIVE: whole */
+    uint64_t begin_ms, suspended_ms;
 };
 
 struct sim_drv {
@@ -54,6 +60,7 @@ struct sim_drv {
 
 struct sim_san {
     struct map vols;
+    struct map moves; /* migration -> who waits for it (sim_drv_mig.c), owned */
 };
 
 /* sim_drv.c */
@@ -64,10 +71,19 @@ void sim_emit_domain(struct sim_drv *s, const char *vm);
 void sim_emit_volume(struct sim_drv *s, const char *group, const char *name, enum vol_state state);
 void sim_dom_end(struct sim_drv *s, const char *vm, enum dom_state st, enum dom_reason reason);
 
+/* sim_drv_mig.c */
+void sim_mig_submit(struct sim_drv *s, struct sim_job *j);
+bool sim_mig_goes_on(struct sim_drv *s, struct sim_job *j); /* due, and not over */
+int sim_mig_perform(struct sim_drv *s, struct sim_job *j, struct err *err);
+void sim_mig_orphan(struct sim_drv *s, struct sim_job *j);
+void sim_mig_forget(struct sim_drv *s, const struct sim_job *j);
+
 /* sim_drv_job.c */
+void sim_dom_make(struct sim_drv *s, const struct sim_job *j, enum dom_state st);
+
 bool sim_is_domain_op(enum drv_op op);
 bool sim_is_volume_op(enum drv_op op);
 void sim_job_finish(struct sim_drv *s, struct sim_job *j); /* frees it */
-void sim_job_free(struct sim_job *j);
+void sim_job_free(struct sim_drv *s, struct sim_job *j);
 
 #endif

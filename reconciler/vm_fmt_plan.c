@@ -36,12 +36,25 @@ const char *act_name(enum act_kind k)
         return "deactivate";
     case ACT_RELEASE:
         return "release";
+    case ACT_MIG_JOIN:
+        return "join";
+    case ACT_MIG_RECEIVE:
+        return "receive";
+    case ACT_MIG_SEND:
+        return "send";
+    case ACT_MIG_COMMIT:
+        return "commit";
+    case ACT_MIG_ABORT:
+        return "abort";
+    case ACT_MIG_RESUME:
+        return "resume";
     }
     CHECK_UNREACHABLE();
 }
 
 static const char *const phases[] = { "None",     "Starting",   "Running",
-                                      "Stopping", "Restarting", "Stopped" };
+                                      "Stopping", "Restarting", "Stopped",
+                                      "Sending",  "Receiving" };
 static const char *const whys[] = { "",         "RunPolicy",   "Moved",         "Deleted",
                                     "LeaseEnd", "ForeignLock", "GuestPoweroff", "GuestReboot",
                                     "Crashed",  "Vanished",    "StartFailed" };

@@ -278,8 +278,11 @@ void vm_plan(const struct vm_env *env, const struct vm_want *want, const struct 
     drop_latch(&c);
     if (!vmp_fresh(&c, have->seen_ms)) {
         vmp_unknown(&c);
-    } else {
+    } else if (!vmp_migration(&c)) {
         by_state(&c);
+    }
+    if (ret->report.state == NULL && ret->report.mig_phase != NULL) {
+        vmp_report(&c, "Stopped", "Migrated", "");
     }
     ret->report.active = have->state != DOM_ABSENT;
     ret->set_intent = !vm_intent_equal(intent, &ret->intent);

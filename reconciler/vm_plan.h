@@ -51,6 +51,21 @@ enum vm_assign {
 };
 enum vm_on_crash { VM_CRASH_RESTART = 0, VM_CRASH_STOP, VM_CRASH_PRESERVE };
 
+/* The end that this host is of a live migration (safety.md 2). */
+enum vm_mig_role { VM_MIG_NONE = 0, VM_MIG_SOURCE, VM_MIG_TARGET };
+
+struct vm_mig {
+    enum vm_mig_role role;
+    bool send;           /* the target has joined: the source may begin */
+    bool cancel;         /* given up: the source aborts, the target gives back */
+    bool committed;      /* the lock has changed hands, as who decides saw it: read it */
+    const char *id;      /* of the migration, the same on both ends; "" without a role */
+    const char *peer;    /* the other host */
+    const char *address; /* of the target, "IP:PORT" */
+    uint64_t bandwidth;  /* bytes a second, 0: no limit */
+    uint64_t timeout_ms; /* of the transfer */
+};
+
 struct vm_want {
     const char *name;
     bool exists; /* false: no such object (any more) */
@@ -68,6 +83,7 @@ struct vm_want {
     uint64_t shutdown_timeout_ms;
     uint64_t memory_bytes; /* can be changed while it runs, as vcpus; 0: nothing is said */
     uint32_t vcpus;
+    struct vm_mig mig;
     const char *invalid; /* why it cannot be started whatever happens here, or NULL */
 };
 
@@ -76,6 +92,7 @@ enum vm_lock_state {
     VM_LOCK_FREE,
     VM_LOCK_MINE, /* this incarnation, with `token` */
     VM_LOCK_OTHER,
+    VM_LOCK_PEER, /* this incarnation is in the peer slot of a migration, with `token` */
     VM_LOCK_QUARANTINED,
 };
 
@@ -84,6 +101,10 @@ struct vm_lock {
     uint64_t token;
     uint64_t confirmed_ms; /* when a linearizable answer last said so; 0: never */
     const char *holder;    /* VM_LOCK_OTHER: "node2 (incarnation 7)" */
+    uint64_t read_ms;      /* when a linearizable read last showed it; 0: never */
+    bool peer_joined;      /* VM_LOCK_MINE: somebody is in the peer slot */
+    bool aborted;          /* the peer may not become the owner any more */
+    bool ownerless;        /* VM_LOCK_PEER: the owner was proved to be gone */
 };
 
 struct vm_vol {
@@ -114,6 +135,10 @@ struct vm_have {
     /* A volume could not be created or activated so often in a row, and since when. */
     uint32_t setup_failures;
     uint64_t setup_since_ms;
+    bool sent;             /* its memory is whole on the other host, suspended here */
+    bool commit_refused;   /* the store refused to swap the slots: abort */
+    bool mig_over;         /* this end has given up the migration of `want` */
+    const char *mig_error; /* why, or NULL */
 };
 
 /* What the host must not forget about a virtual machine, written before it is acted upon. */
@@ -124,6 +149,8 @@ enum vm_phase {
     VM_PHASE_STOPPING,   /* we stop it, for `why` */
     VM_PHASE_RESTARTING, /* it ended by itself, for `why`, and shall be started again here */
     VM_PHASE_STOPPED,    /* it ended and nothing is left to do */
+    VM_PHASE_SENDING,    /* source of a migration: the guest may be suspended here */
+    VM_PHASE_RECEIVING,  /* target of a migration: what is here may not run before the commit */
 };
 enum vm_why {
     VM_WHY_NONE = 0,
@@ -170,7 +197,13 @@ enum act_kind {
     ACT_UNPAUSE,
     ACT_ADJUST, /* memory and vcpus of a running guest */
     ACT_DEACTIVATE,
-    ACT_RELEASE, /* everything that is held for the vm, one transaction */
+    ACT_RELEASE,     /* everything that is held for the vm, one transaction */
+    ACT_MIG_JOIN,    /* target: into the peer slots of the vm and its exclusive volumes */
+    ACT_MIG_RECEIVE, /* target: the guest is paused here then */
+    ACT_MIG_SEND,    /* source: the guest is suspended here then */
+    ACT_MIG_COMMIT,  /* source: the slots change places */
+    ACT_MIG_ABORT,   /* source: the peer may not become the owner */
+    ACT_MIG_RESUME,  /* source: after a committed abort */
 };
 
 struct act {
@@ -187,6 +220,8 @@ struct vm_report {
     const char *message;
     bool active; /* a domain exists here, or may */
     bool halted; /* it ended by itself and shall stay so for this generation, on every host */
+    const char *mig_phase;   /* what this end of a migration does, or NULL: nothing */
+    const char *mig_message; /* never NULL when mig_phase is not */
 };
 
 #define VM_PLAN_ACTS_MAX 4

@@ -41,5 +41,7 @@ void vmp_absent(struct vmp *c);
 /* Deactivate, then release, what is held though it is not needed. */
 void vmp_clean_up(struct vmp *c, const char *why);
 bool vmp_holds(const struct vmp *c);
+/* Live migration, both ends; false: there is none, or it does not matter now. */
+bool vmp_migration(struct vmp *c);
 
 #endif

@@ -7,13 +7,18 @@
 
 /* No domain here: start it, wait with a reason, or give back what is held. */
 
+static bool held(const struct vm_lock *l)
+{
+    return l->state == VM_LOCK_MINE || l->state == VM_LOCK_PEER;
+}
+
 bool vmp_holds(const struct vmp *c)
 {
-    if (c->have->lock.state == VM_LOCK_MINE) {
+    if (held(&c->have->lock)) {
         return true;
     }
     for (size_t i = 0; i < c->have->n_vols; i++) {
-        if (c->have->vols[i].lock.state == VM_LOCK_MINE) {
+        if (held(&c->have->vols[i].lock)) {
             return true;
         }
     }
@@ -53,7 +58,7 @@ static bool deactivate(struct vmp *c, const char *why)
         }
         switch (vol_now(c, v)) {
         case VOL_UNKNOWN:
-            unclear = unclear || v->lock.state == VM_LOCK_MINE;
+            unclear = unclear || held(&v->lock);
             continue;
         case VOL_ACTIVE:
             if (c->p->n_acts < VM_PLAN_ACTS_MAX) {
@@ -302,7 +307,7 @@ static bool nothing_left(const struct vmp *c)
     if (c->p->n_acts != 0 || vmp_holds(c) || locks_unclear(c) || c->p->recheck_at_ms != 0) {
         return false;
     }
-    return c->next->latch == VM_LATCH_NONE &&
+    return c->next->latch == VM_LATCH_NONE && c->want->mig.role == VM_MIG_NONE &&
            (!c->want->exists || c->want->assign == VM_ASSIGN_ELSEWHERE ||
             c->want->assign == VM_ASSIGN_NONE);
 }
@@ -336,6 +341,16 @@ static bool absence_explained(struct vmp *c)
     case VM_PHASE_NONE:
     case VM_PHASE_STOPPED:
     case VM_PHASE_RESTARTING:
+        return true;
+    case VM_PHASE_RECEIVING: /* what came did not stay: like a start that failed */
+        vmp_unwanted_end(c, VM_WHY_START_FAILED);
+        return true;
+    case VM_PHASE_SENDING:
+        if (c->have->lock.state == VM_LOCK_MINE) {
+            vmp_unwanted_end(c, VM_WHY_VANISHED);
+        } else {
+            vmp_phase(c, VM_PHASE_STOPPED, VM_WHY_MOVED);
+        }
         return true;
     case VM_PHASE_STOPPING:
         vmp_phase(c, VM_PHASE_STOPPED, c->next->why);

@@ -119,6 +119,7 @@ static void running_without_lock(struct vmp *c)
         vmp_block(c, l->confirmed_ms + QUARANTINE_READ_MS, "its lock is quarantined");
         return;
     case VM_LOCK_OTHER:
+    case VM_LOCK_PEER:
         running_foreign(c);
         return;
     case VM_LOCK_MINE:

@@ -577,6 +577,8 @@ void xen_capacity(struct xen_job *j)
         .memory_free_bytes = free_pages * page,
         .cpus = p.nr_cpus,
         .hypervisor = mem_strdup(w->caps.version),
+        .live = w->mover != NULL,
+        .live_pv = w->mover != NULL && w->caps.pv_logdirty,
     };
     libxl_physinfo_dispose(&p);
     xen_job_done(j);

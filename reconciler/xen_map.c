@@ -358,25 +358,3 @@ const char *xen_reason_text(int shutdown_reason)
         return "the guest ended for a reason that Xen does not name";
     }
 }
-
-const char *xen_map_not_live(const json_t *object, bool cap_pv_logdirty)
-{
-    const json_t *disks = jget(object, "spec.disks");
-
-    if (str_eq(jget_str(object, "spec.virt", "HVM"), "PV") && !cap_pv_logdirty) {
-        return "the hypervisor cannot track the memory of a PV guest (it is built without shadow "
-               "paging, as Debian's is); PVH and HVM guests can move while they run";
-    }
-    if (str_eq(jget_str(object, "spec.cpu.policy", "Migratable"), "Host")) {
-        return "spec.cpu.policy is Host, so the guest may use what only this CPU has";
-    }
-    if (jget(object, "spec.extra.pci") != NULL) {
-        return "a PCI device of this host belongs to it (spec.extra.pci)";
-    }
-    for (size_t i = 0; i < json_array_size(disks); i++) {
-        if (jget_str(json_array_get(disks, i), "cdrom.iso", NULL) != NULL) {
-            return "a CD-ROM image of this host is in its drive; eject it (remove cdrom.iso)";
-        }
-    }
-    return NULL;
-}

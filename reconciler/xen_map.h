@@ -46,9 +46,6 @@ uint32_t xen_map_vcpus(const json_t *object);
 /* A bitmap with the first n bits set, of at least n bits; libxl_bitmap_dispose. */
 void xen_bits_first(libxl_bitmap *b, uint32_t n);
 
-/* What keeps this machine from moving while it runs, or NULL; static text. */
-const char *xen_map_not_live(const json_t *object, bool cap_pv_logdirty);
-
 enum dom_reason xen_reason(int shutdown_reason, bool asked);
 /* "the guest crashed", ... for people; static. */
 const char *xen_reason_text(int shutdown_reason);

@@ -185,7 +185,8 @@ struct cmd_safety {
                               MIG_* INVENTORY (CONFIRM in quarantine: 0 when the host has none) */
     uint64_t fencing;      /* REPRIEVE (0: none) FENCE_ATTEMPT FENCE_RESULT FENCE_VETO PROOF;
                               FENCE_OPEN: the open one that is to be replaced (0: none is open) */
-    uint64_t attempt;      /* FENCE_RESULT FENCE_VETO PROOF */
+    uint64_t attempt;      /* FENCE_RESULT FENCE_VETO PROOF; MIG_COMMIT: token of the peer of the
+                              first lock (0: not checked) */
     uint64_t elapsed_ms;   /* PROOF of kind Watchdog: measured by this leader in this term */
     enum proof_kind proof; /* PROOF */
     const char *host;   /* FENCE_OPEN CONFIRM: name; must be the incarnation's.  CONFLICT_CLEAR */

@@ -123,6 +123,25 @@ static int same_peer(struct ap *x)
     return 0;
 }
 
+/* A commit that was under way while its source died, aborted and began another migration must not
+ * end that one: its guest is not whole there yet. */
+static int meant_peer(struct ap *x)
+{
+    const struct cmd_safety *c = &x->c->safety;
+    struct s_lock l;
+
+    if (c->attempt == 0) {
+        return 0;
+    }
+    CHECK(s_lock_get(x->s, c->locks[0].lock, x->a, &l, x->err) == 0);
+    if (l.peer.token == c->attempt) {
+        return 0;
+    }
+    return err_set(x->err, ERR_STALE,
+                   "%s: the peer joined by token %" PRIu64 ", the commit means %" PRIu64, l.lock,
+                   l.peer.token, c->attempt);
+}
+
 int ap_mig_commit(struct ap *x)
 {
     const struct cmd_safety *c = &x->c->safety;
@@ -141,6 +160,9 @@ int ap_mig_commit(struct ap *x)
     }
     if (rc == 0) {
         rc = same_peer(x);
+    }
+    if (rc == 0) {
+        rc = meant_peer(x);
     }
     if (rc != 0) {
         return rc;

@@ -13,7 +13,7 @@ static bool drain_stops(const struct vm_places *s, uint32_t vm)
     const struct place_vm *v = &s->vms[vm];
 
     return r->host != PLACE_NONE && s->stops[r->host] && r->host == v->current && v->held &&
-           !v->hold && r->action == PLACE_NOTHING && v->migrating_to == PLACE_NONE &&
+           !v->hold && r->action != PLACE_STOP && v->migrating_to == PLACE_NONE &&
            s->targets[vm] == NULL;
 }
 
@@ -22,11 +22,7 @@ static uint32_t assigned_of(const struct vm_places *s, uint32_t vm)
     const struct place_result *r = &s->plan.vms[vm];
     uint32_t host = r->host;
 
-    if (r->action == PLACE_MIGRATE && r->reason == PLACE_DRAINED) {
-        /* The agents move it cold (stop there, start here): only for a host that is being emptied,
-         * never to tidy up behind rules or preferences. */
-        host = r->target;
-    } else if (r->action == PLACE_STOP || drain_stops(s, vm)) {
+    if (r->action == PLACE_STOP || drain_stops(s, vm)) {
         host = PLACE_NONE;
     }
     if (s->vms[vm].wanted && s->targets[vm] != NULL) {

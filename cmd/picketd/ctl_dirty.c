@@ -166,11 +166,31 @@ static void existence(struct controller *c, const struct world_change *ch)
     }
 }
 
+/* Whether guests can leave a host alive is told in their status. */
+static void live_changed(struct controller *c, struct ctl_obj *o)
+{
+    uint64_t key = (uint64_t)jget_bool(o->json, "status.capacity.liveMigration", false) |
+                   (uint64_t)jget_bool(o->json, "status.capacity.liveMigrationPV", false) << 1;
+    struct world_host *h = world_host(c->world, o->name);
+
+    if (key != o->place_key && h != NULL) {
+        h->touched = true;
+    }
+    o->place_key = key;
+}
+
 /* Placement reads these whole. */
 static void place_input(struct controller *c, struct ctl_obj *o)
 {
     if (is_kind(o, "Migration")) {
+        struct ctl_obj *vm = ctl_find(c, "virtualmachines", jget_str(o->json, "spec.vm", ""));
+
         c->place_dirty = true;
+        if (vm != NULL) {
+            ctl_mark(c, vm); /* status.migration */
+        }
+    } else if (is_kind(o, "Host")) {
+        live_changed(c, o);
     } else if (is_kind(o, "PlacementRule") || is_kind(o, "Cluster")) {
         uint64_t key = (uint64_t)jget_int(o->json, "metadata.generation", 0);
 

@@ -1,126 +1,374 @@
-/* Migrations: from what is asked for to where it ended. */
+/* Migrations: what is asked for, how it is done, and cold ones to their end (live ones:
+ * ctl_mig_live.c). */
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/valid.h"
+#include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "cmd/picketd/ctl_place.h"
+#include "cmd/picketd/ctl_mig.h"
 
-static void set_phase(struct pass *p, json_t *next, const char *phase, const char *message)
+#define JOURNAL_MAX 32U
+
+/* --- phases ------------------------------------------------------------------------------------
+ */
+
+bool migration_live(const json_t *m)
 {
+    return str_eq(jget_str(m, "status.method", ""), "Live") && !migration_over(m);
+}
+
+bool migration_cold(const json_t *m)
+{
+    return str_eq(jget_str(m, "status.method", ""), "Cold") && !migration_over(m);
+}
+
+static void journal(struct mig *m, const char *when, const char *phase, const char *message)
+{
+    json_t *list = json_object_get(json_object_get(m->next, "status"), "journal");
+
+    if (list == NULL) {
+        list = json_array();
+        jset(m->next, "status.journal", list);
+    }
+    if (json_array_size(list) >= JOURNAL_MAX) {
+        (void)json_array_remove(list, 1); /* the beginning stays */
+    }
+    (void)json_array_append_new(
+        list, json_pack("{s:s, s:s, s:s}", "time", when, "phase", phase, "message", message));
+}
+
+void mig_phase(struct mig *m, const char *phase, const char *message)
+{
+    bool same = str_eq(jget_str(m->next, "status.phase", ""), phase);
     char when[32];
 
-    str_format_time(p->wall_ms, when, sizeof(when));
-    if (jget(next, "status.started") == NULL) {
-        jset(next, "status.started", json_string(when));
+    if (same && str_eq(jget_str(m->next, "status.message", ""), message)) {
+        return;
     }
-    jset(next, "status.phase", json_string(phase));
-    jset(next, "status.message", json_string(message));
-    if (migration_over(next)) {
-        jset(next, "status.finished", json_string(when));
+    str_format_time(m->p->wall_ms, when, sizeof(when));
+    if (jget(m->next, "status.started") == NULL) {
+        jset(m->next, "status.started", json_string(when));
+    }
+    if (!same) {
+        jset(m->next, "status.phaseSince", json_string(when));
+        journal(m, when, phase, message);
+        lg_info("mig", "migration=%s vm=%s phase=%s msg=\"%s\"", m->o->name,
+                jget_str(m->next, "spec.vm", ""), phase, message);
+    }
+    jset(m->next, "status.phase", json_string(phase));
+    jset(m->next, "status.message", json_string(message));
+    if (migration_over(m->next)) {
+        jset(m->next, "status.finished", json_string(when));
     }
 }
 
-/* Auto: the best other host, by asking placement as if the machine's host would not take it. */
-static const char *choose_target(struct vm_places *s, struct arena *a, uint32_t vm)
+void mig_end(struct mig *m, const char *phase, const char *reason, const char *message)
 {
-    struct place_vm saved = s->vms[vm];
-    uint32_t *not_hosts = ARENA_ARRAY(a, uint32_t, saved.n_not_hosts + 1);
+    jset(m->next, "status.reason", json_string(reason));
+    mig_phase(m, phase, message);
+}
+
+static uint64_t age(const struct mig *m, const char *field)
+{
+    uint64_t at = 0;
+
+    (void)str_parse_time(jget_str(m->next, field, ""), &at);
+    return m->p->wall_ms > at ? m->p->wall_ms - at : 0;
+}
+
+uint64_t mig_phase_age_ms(const struct mig *m)
+{
+    return age(m, "status.phaseSince");
+}
+
+/* --- target ------------------------------------------------------------------------------------
+ */
+
+struct choice {
+    const char *host; /* NULL: none */
+    const char *why;  /* then */
+};
+
+/* Ask placement as if the machine had to be placed anew: anywhere else, or on one host only. */
+static struct choice choose(struct mig *m, uint32_t only)
+{
+    struct vm_places *s = m->s;
+    struct arena *a = &m->p->a;
+    struct place_vm saved = s->vms[m->vm];
+    uint32_t *hosts = ARENA_ARRAY(a, uint32_t, saved.n_not_hosts + s->in.n_hosts + 1);
+    struct place_vm *v = &s->vms[m->vm];
     struct place_plan plan;
+    size_t n = saved.n_not_hosts;
 
-    if (saved.n_not_hosts > 0) {
-        memcpy(not_hosts, saved.not_hosts, saved.n_not_hosts * sizeof(*not_hosts));
+    if (n > 0) {
+        memcpy(hosts, saved.not_hosts, n * sizeof(*hosts));
     }
-    not_hosts[saved.n_not_hosts] = saved.current;
-    s->vms[vm].not_hosts = not_hosts;
-    s->vms[vm].n_not_hosts = saved.n_not_hosts + (saved.current == PLACE_NONE ? 0 : 1);
-    s->vms[vm].held = false;
-    s->vms[vm].current = PLACE_NONE;
-    s->vms[vm].n_after = 0;
+    for (uint32_t h = 0; h < s->in.n_hosts; h++) {
+        if (only == PLACE_NONE ? h == saved.current : h != only) {
+            hosts[n++] = h;
+        }
+    }
+    v->not_hosts = hosts;
+    v->n_not_hosts = n;
+    v->held = false;
+    v->current = PLACE_NONE;
+    v->migrating_to = PLACE_NONE;
+    v->n_after = 0;
     place_decide(&s->in, a, &plan);
-    s->vms[vm] = saved;
-    return plan.vms[vm].host == PLACE_NONE ? NULL : s->hosts[plan.vms[vm].host].name;
+    *v = saved;
+    if (plan.vms[m->vm].host != PLACE_NONE) {
+        return (struct choice){ .host = s->hosts[plan.vms[m->vm].host].name };
+    }
+    for (size_t i = 0; i < plan.vms[m->vm].n_rejects; i++) {
+        const struct place_reject *r = &plan.vms[m->vm].rejects[i];
+        char text[256];
+
+        if (r->host == only) {
+            place_reject_text(&s->in, m->vm, r, text, sizeof(text));
+            return (struct choice){ .why =
+                                        arena_printf(a, "host %s: %s", s->hosts[only].name, text) };
+        }
+    }
+    return (struct choice){ .why = arena_printf(a, "no other host can take it: %s",
+                                                plan.vms[m->vm].message) };
 }
 
-static const char *migration_refusal(struct arena *a, const char *target, uint32_t h)
+static struct choice target_of(struct mig *m)
 {
-    if (target == NULL) {
-        return "no other host can take it";
+    const char *want = jget_str(m->o->json, "spec.target", "Auto");
+    uint32_t h = places_host(m->s, want);
+
+    if (str_eq(want, "Auto")) {
+        return choose(m, PLACE_NONE);
     }
     if (h == PLACE_NONE) {
-        return arena_printf(a, "there is no host %s: `picket get hosts` lists them", target);
+        return (struct choice){ .why = arena_printf(&m->p->a,
+                                                    "there is no host %s: `picket get "
+                                                    "hosts` lists them",
+                                                    want) };
     }
-    return arena_printf(a, "host %s is not ready to take it: `picket why host %s` tells why",
-                        target, target);
+    if (m->s->hosts[h].state != PLACE_HOST_READY) {
+        return (struct choice){ .why = arena_printf(
+                                    &m->p->a,
+                                    "host %s is not ready to take it: `picket why host %s` "
+                                    "tells why",
+                                    want, want) };
+    }
+    return m->s->vms[m->vm].current == h ? (struct choice){ .host = m->s->hosts[h].name }
+                                         : choose(m, h);
 }
 
-static void migration_start(struct pass *p, struct vm_places *s, const struct ctl_obj *m,
-                            uint32_t vm, json_t *next)
-{
-    const char *want = jget_str(m->json, "spec.target", "Auto");
-    const char *target = str_eq(want, "Auto") ? choose_target(s, &p->a, vm) : want;
-    uint32_t h = places_host(s, target);
-    const char *source = s->vms[vm].current == PLACE_NONE ? "" : s->hosts[s->vms[vm].current].name;
+/* --- beginning ---------------------------------------------------------------------------------
+ */
 
-    if (h == PLACE_NONE || s->hosts[h].state != PLACE_HOST_READY) {
-        set_phase(p, next, "Failed", migration_refusal(&p->a, target, h));
-        return;
-    }
-    if (str_eq(source, target)) {
-        set_phase(p, next, "Succeeded", "it is there already");
-        return;
-    }
-    jset(next, "status.source", json_string(source));
-    jset(next, "status.target", json_string(target));
-    set_phase(p, next, "Running",
-              "cold: it is stopped on its host and started on the target (dev hosts do not migrate "
-              "live)");
+bool mig_may_fall_back(const struct mig *m)
+{
+    const char *mode = jget_str(m->o->json, "spec.mode", "Auto");
+    const char *cause = jget_str(m->o->json, "spec.cause", "");
+    bool must = *cause == 0 || str_eq(cause, place_reason_name(PLACE_DRAINED)) ||
+                str_eq(cause, place_reason_name(PLACE_PREEMPTED));
+
+    return must && str_eq(mode, "Auto") &&
+           str_eq(jget_str(m->vm_obj->json, "spec.migration.fallback", "Cold"), "Cold");
 }
 
-static void migration_watch(struct pass *p, struct vm_places *s, const struct ctl_obj *m,
-                            uint32_t vm, json_t *next)
+void mig_cold(struct mig *m, const char *why)
 {
-    const char *target = jget_str(m->json, "status.target", "");
-    const struct ctl_obj *vo = ctl_find(p->c, "virtualmachines", s->vms[vm].name);
-    const json_t *st = vo == NULL ? NULL : vo->json;
-    uint64_t started = 0;
-    uint64_t limit = jget_duration(m->json, "spec.timeout", 600000);
+    jset(m->next, "status.method", json_string("Cold"));
+    mig_phase(m, "Running",
+              arena_printf(&m->p->a,
+                           "cold (%s): it is stopped on its host and started on the "
+                           "target",
+                           why));
+}
 
-    (void)str_parse_time(jget_str(m->json, "status.started", ""), &started);
+static const char *no_live(struct mig *m, const char *source, const char *target)
+{
+    const struct place_vm *v = &m->s->vms[m->vm];
+    const char *policy = jget_str(m->vm_obj->json, "spec.migration.mode", "Live");
+
+    if (!v->held || !str_eq(jget_str(m->vm_obj->json, "status.phase", ""), "Running")) {
+        return "it does not run";
+    }
+    if (!str_eq(policy, "Live")) {
+        return arena_printf(&m->p->a, "spec.migration.mode is %s", policy);
+    }
+    return mig_not_live(m->p, m->vm_obj, source, target);
+}
+
+/* "IP:PORT" of a host for migrations. */
+static const char *address_of(struct mig *m, const char *host)
+{
+    const struct ctl_obj *h = ctl_find(m->p->c, "hosts", host);
+    const char *a = jget_str(h == NULL ? NULL : h->json, "spec.migrationAddress",
+                             jget_str(h == NULL ? NULL : h->json, "spec.addresses.0", ""));
+    const char *colon = strrchr(a, ':');
+    bool v6 = colon != NULL && strchr(a, ':') != colon;
+
+    if (colon != NULL && (!v6 || colon[-1] == ']')) {
+        return a;
+    }
+    return arena_printf(&m->p->a, v6 && *a != '[' ? "[%s]:%d" : "%s:%d", a, MIGRATION_PORT);
+}
+
+static void live(struct mig *m, const char *source, const char *target)
+{
+    const struct s_inc *si = pass_inc(m->p, source);
+    const struct s_inc *ti = pass_inc(m->p, target);
+    uint64_t limit = jget_size(m->o->json, "spec.bandwidth",
+                               jget_size(m->p->cluster, "spec.migration.bandwidth", 0));
+
+    if (si == NULL || ti == NULL) {
+        mig_end(m, "Failed", "HostNotReady", "a host of it is not registered");
+        return;
+    }
+    jset(m->next, "status.method", json_string("Live"));
+    jset(m->next, "status.sourceIncarnation", json_integer((json_int_t)si->number));
+    jset(m->next, "status.targetIncarnation", json_integer((json_int_t)ti->number));
+    jset(m->next, "status.address", json_string(address_of(m, target)));
+    jset(m->next, "status.bandwidth", json_integer((json_int_t)limit));
+    mig_phase(m, "Preparing", arena_printf(&m->p->a, "%s gets ready to take it", target));
+}
+
+/* Live migrations that leave or come to a host now; the limit is per host. */
+static bool busy(struct mig *m, const char *source, const char *target)
+{
+    const struct kind *k = kind_by_plural("migrations");
+    int64_t limit = jget_int(m->p->cluster, "spec.migration.parallel", 2);
+    int64_t leave = 0, come = 0;
+    const struct ctl_obj *o;
+
+    for (size_t pos = 0; (o = ctl_next(m->p->c, k, &pos)) != NULL;) {
+        if (o != m->o && migration_live(o->json)) {
+            leave += str_eq(jget_str(o->json, "status.source", ""), source);
+            come += str_eq(jget_str(o->json, "status.target", ""), target);
+        }
+    }
+    return leave >= limit || come >= limit;
+}
+
+/* Another one of this machine is under way. */
+static const char *other(struct mig *m)
+{
+    const struct kind *k = kind_by_plural("migrations");
+    const char *vm = jget_str(m->o->json, "spec.vm", "");
+    const struct ctl_obj *o;
+
+    for (size_t pos = 0; (o = ctl_next(m->p->c, k, &pos)) != NULL;) {
+        if (o != m->o && str_eq(jget_str(o->json, "spec.vm", ""), vm) &&
+            (migration_live(o->json) || migration_cold(o->json))) {
+            return o->name;
+        }
+    }
+    return NULL;
+}
+
+static void decide(struct mig *m, const char *source, const char *target)
+{
+    const char *mode = jget_str(m->o->json, "spec.mode", "Auto");
+    const char *why = str_eq(mode, "Cold") ? "as asked for" : no_live(m, source, target);
+    bool stopped = !m->s->vms[m->vm].held; /* then nothing is interrupted */
+
+    jset(m->next, "status.source", json_string(source));
+    jset(m->next, "status.target", json_string(target));
+    if (why == NULL && busy(m, source, target)) {
+        (void)json_object_del(json_object_get(m->next, "status"), "target");
+        mig_phase(m, "Pending", "waits for others: spec.migration.parallel of the Cluster");
+    } else if (why == NULL) {
+        live(m, source, target);
+    } else if (str_eq(mode, "Cold") || (stopped && str_eq(mode, "Auto")) || mig_may_fall_back(m)) {
+        mig_cold(m, why);
+    } else {
+        mig_end(m, "Failed", "CannotGoLive",
+                arena_printf(&m->p->a, "it cannot move live: %s%s", why,
+                             str_eq(mode, "Auto") ? " (and spec.migration.fallback is Stay)"
+                                                  : "; --cold moves it stopped"));
+    }
+}
+
+static void migration_start(struct mig *m)
+{
+    const struct place_vm *v = &m->s->vms[m->vm];
+    const char *source = v->current == PLACE_NONE ? "" : m->s->hosts[v->current].name;
+    const char *running = other(m);
+    struct choice c;
+
+    if (running != NULL) {
+        mig_end(m, "Failed", "Busy",
+                arena_printf(&m->p->a, "migration/%s of it is under way", running));
+        return;
+    }
+    if (!v->wanted) {
+        mig_end(m, "Failed", "NotWanted", "it shall not run, so there is nothing to move");
+        return;
+    }
+    c = target_of(m);
+    if (c.host == NULL) {
+        mig_end(m, "Failed", "NoTarget", c.why);
+    } else if (str_eq(source, c.host)) {
+        mig_end(m, "Succeeded", "Already", "it is there already");
+    } else {
+        decide(m, source, c.host);
+    }
+}
+
+/* --- cold --------------------------------------------------------------------------------------
+ */
+
+static void cold_watch(struct mig *m)
+{
+    const char *target = jget_str(m->o->json, "status.target", "");
+    const json_t *st = m->vm_obj->json;
+    uint64_t limit = jget_duration(m->o->json, "spec.timeout", 600000);
+
     if (str_eq(jget_str(st, "status.host", ""), target) &&
         str_eq(jget_str(st, "status.phase", ""), "Running")) {
-        set_phase(p, next, "Succeeded", "runs on the target");
-    } else if (p->wall_ms > started + limit) {
-        set_phase(p, next, "Failed", "timeout");
-    } else if (!s->vms[vm].wanted) {
-        set_phase(p, next, "Canceled", "the machine shall not run any more");
-    } else if (s->targets[vm] == NULL) {
-        set_phase(p, next, "Failed", "the target is not ready any more");
+        mig_end(m, "Succeeded", "Moved", "runs on the target");
+    } else if (age(m, "status.phaseSince") > limit) {
+        mig_end(m, "Failed", "Timeout", "timeout");
+    } else if (!m->s->vms[m->vm].wanted) {
+        mig_end(m, "Canceled", "NotWanted", "the machine shall not run any more");
+    } else if (m->s->targets[m->vm] == NULL) {
+        mig_end(m, "Failed", "HostNotReady", "the target is not ready any more");
+    } else {
+        pass_recheck(m->p, m->p->now_ms + limit - age(m, "status.phaseSince") + 1);
     }
+}
+
+static void migration_one(struct pass *p, const struct ctl_obj *o)
+{
+    const char *vm = jget_str(o->json, "spec.vm", "");
+    struct mig m = { .p = p,
+                     .s = p->c->places,
+                     .o = o,
+                     .vm_obj = ctl_find(p->c, "virtualmachines", vm),
+                     .vm = places_vm(p->c->places, vm),
+                     .next = json_deep_copy(o->json) };
+
+    if (m.vm == PLACE_NONE || m.vm_obj == NULL) {
+        mig_end(&m, "Failed", "NotFound", "there is no such VirtualMachine");
+    } else if (migration_live(o->json)) {
+        mig_live_watch(&m);
+    } else if (migration_cold(o->json)) {
+        cold_watch(&m);
+    } else {
+        migration_start(&m);
+    }
+    pass_update(p, o, m.next);
 }
 
 void ctl_migration_pass(struct pass *p)
 {
     const struct kind *k = kind_by_plural("migrations");
-    struct vm_places *s = p->c->places;
     const struct ctl_obj *o;
 
     for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
-        uint32_t vm = places_vm(s, jget_str(o->json, "spec.vm", ""));
-        json_t *next;
-
-        if (migration_over(o->json)) {
-            continue;
+        if (!migration_over(o->json) && !pass_full(p)) {
+            migration_one(p, o);
         }
-        next = json_deep_copy(o->json);
-        if (vm == PLACE_NONE) {
-            set_phase(p, next, "Failed", "there is no such VirtualMachine");
-        } else if (jget(o->json, "status.target") == NULL) {
-            migration_start(p, s, o, vm, next);
-        } else {
-            migration_watch(p, s, o, vm, next);
-        }
-        pass_update(p, o, next);
     }
+    ctl_mig_auto(p);
 }

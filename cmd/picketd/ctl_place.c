@@ -1,3 +1,4 @@
+#include "cmd/picketd/ctl_mig.h"
 #include "cmd/picketd/ctl_place.h"
 
 #include <inttypes.h>
@@ -555,7 +556,7 @@ bool migration_over(const json_t *m)
     return str_eq(phase, "Succeeded") || str_eq(phase, "Failed") || str_eq(phase, "Canceled");
 }
 
-/* Where running migrations want their machines. */
+/* Where running migrations want their machines: cold ones by assignment, live ones keep theirs. */
 static void targets_make(struct vm_places *s, struct pass *p)
 {
     const struct kind *k = kind_by_plural("migrations");
@@ -566,9 +567,14 @@ static void targets_make(struct vm_places *s, struct pass *p)
         const char *target = jget_str(o->json, "status.target", "");
         uint32_t h = places_host(s, target);
 
-        if (vm != PLACE_NONE && !migration_over(o->json) && h != PLACE_NONE &&
-            s->targets[vm] == NULL && s->hosts[h].state == PLACE_HOST_READY) {
+        if (vm == PLACE_NONE || h == PLACE_NONE || s->hosts[h].state != PLACE_HOST_READY) {
+            continue;
+        }
+        if (migration_cold(o->json) && s->targets[vm] == NULL) {
             s->targets[vm] = s->hosts[h].name;
+        } else if (migration_live(o->json) && s->vms[vm].held && s->vms[vm].current != h &&
+                   s->vms[vm].current != PLACE_NONE && s->vms[vm].migrating_to == PLACE_NONE) {
+            s->vms[vm].migrating_to = h; /* its room is taken before it has joined */
         }
     }
 }

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "cmd/picketd/ctl_place.h"
+#include "cmd/picketd/ctl_mig.h"
 #include "cmd/picketd/ctl_priv.h"
 
 /* What is known of one machine. */
@@ -58,6 +58,13 @@ static unsigned report_rank(const struct vm_view *v, const char *host, bool runn
     return v->holder == NULL && str_eq(host, assigned) ? 1 : 0;
 }
 
+/* The end that a migration has left still says what it did a moment ago. */
+static bool has_left(const struct vm_view *v, const char *host, const json_t *rep)
+{
+    return v->lock != NULL && v->lock->owner.incarnation != 0 && v->lock->peer.incarnation != 0 &&
+           str_eq(host, v->lock->peer.host) && str_eq(jget_str(rep, "reason", ""), "Migrating");
+}
+
 static void view_reports(struct pass *p, struct vm_view *v)
 {
     const struct world_reports *r = world_reports_of(p->c->world, "virtualmachines", v->o->name);
@@ -67,7 +74,7 @@ static void view_reports(struct pass *p, struct vm_view *v)
     for (size_t i = 0; r != NULL && i < r->n; i++) {
         const char *host = r->items[i]->host;
         const json_t *rep = believed(p, host, r->items[i]->json);
-        bool running = rep != NULL && seen_running(rep);
+        bool running = rep != NULL && seen_running(rep) && !has_left(v, host, rep);
         unsigned rank = rep == NULL ? 0 : report_rank(v, host, running, assigned);
 
         v->running_on += running;
@@ -138,7 +145,12 @@ static struct phase phase_reported(struct pass *p, const struct vm_view *v)
     const char *message = jget_str(v->report, "message", "");
 
     if (str_eq(v->state, "Running")) {
-        return phase_make("Running", "True", "Running", "");
+        return str_eq(reason, "Migrating") ? phase_make("Running", "True", "Migrating", message)
+                                           : phase_make("Running", "True", "Running", "");
+    }
+    if (str_eq(v->state, "Starting") &&
+        (str_eq(reason, "Received") || str_eq(reason, "Committed"))) {
+        return phase_make("Migrating", "False", "Migrating", message);
     }
     if (str_eq(v->state, "Paused")) {
         return phase_make("Paused", "False", "Paused", message);
@@ -451,6 +463,7 @@ static void vm_status(struct pass *p, struct ctl_obj *o)
     ctl_avoid_update(p, o, v.report_host, v.report, next);
     write_placement(p, &v, &pl, next);
     write_phase(p, &v, &ph, next);
+    ctl_mig_status(p, o, next);
     pass_update(p, o, next);
 }
 

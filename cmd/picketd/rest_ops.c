@@ -364,6 +364,7 @@ static void locks_go(struct rest *r, enum cmd_op op, node_cb *cb)
     } else if (ops_locks(r, r->body, &a, &c.safety, &err) != 0) {
         rest_err(r, &err);
     } else {
+        c.safety.attempt = op == CMD_MIG_COMMIT ? ops_u64(r, "peerToken") : 0;
         node_submit(r->node, &c, true, cb, r);
     }
     arena_done(&a);
@@ -377,6 +378,28 @@ static void acquire_go(struct rest *r)
 static void release_go(struct rest *r)
 {
     locks_go(r, CMD_RELEASE, ops_empty);
+}
+
+static void mig_join_go(struct rest *r)
+{
+    locks_go(r, CMD_MIG_JOIN, acquire_done);
+}
+
+static void mig_commit_go(struct rest *r)
+{
+    struct err err;
+
+    if (ops_u64(r, "peerToken") == 0) {
+        (void)err_set(&err, ERR_INVALID, "peerToken: the token of the machine's peer is missing");
+        rest_err(r, &err);
+        return;
+    }
+    locks_go(r, CMD_MIG_COMMIT, ops_empty);
+}
+
+static void mig_abort_go(struct rest *r)
+{
+    locks_go(r, CMD_MIG_ABORT, ops_empty);
 }
 
 /* --- operators ---------------------------------------------------------------------------------
@@ -489,6 +512,9 @@ static const struct host_op {
     { "terms", "POST", true, false, terms_go },
     { "acquire", "POST", true, false, acquire_go },
     { "release", "POST", true, false, release_go },
+    { "migration-join", "POST", true, false, mig_join_go },
+    { "migration-commit", "POST", true, false, mig_commit_go },
+    { "migration-abort", "POST", true, false, mig_abort_go },
     { "report", "POST", true, true, rest_report_go },
     { "secrets", "POST", true, true, rest_secrets_go },
     { "fence", "POST", false, true, fence_go },

@@ -167,6 +167,9 @@ static json_t *view_lock(const struct s_lock *l)
         jset(obj, "status.peerIncarnation", json_integer((json_int_t)l->peer.incarnation));
         jset(obj, "status.peerToken", json_integer((json_int_t)l->peer.token));
     }
+    if (l->peer.incarnation != 0 && l->migration_aborted) {
+        jset(obj, "status.aborted", json_true());
+    }
     if (l->quarantined) {
         jset(obj, "status.quarantined", json_true());
     }

@@ -176,7 +176,7 @@ class Engine:
     def picture(self, words):
         out = []
         for w in words:
-            for kind in ("virtualmachines", "hosts"):
+            for kind in ("virtualmachines", "hosts", "migrations"):
                 o = self.get(kind, w) if re.fullmatch(r"[a-z0-9.-]+", w) else None
                 if o:
                     out.append("    %s: %s" % (w, json.dumps(o.get("status", {}), sort_keys=True)[:1500]))

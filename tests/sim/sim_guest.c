@@ -258,6 +258,25 @@ static bool answers(void *ctx, const char *address)
     return !m->no_gateway;
 }
 
+/* Live migration goes over the first network that carries it in both directions. */
+static bool mig_reach(void *ctx, const char *host)
+{
+    const struct machine *m = ctx, *o = sim_machine(m->s, host);
+
+    for (unsigned l = 0; l < SIM_LINKS_MAX && l < (m->s->opts.links == 0 ? 1 : m->s->opts.links);
+         l++) {
+        if (!m->s->cut[l][m->i][o->i] && !m->s->cut[l][o->i][m->i]) {
+            return m->booted && o->booted && !m->suspended && !o->suspended;
+        }
+    }
+    return false;
+}
+
+static void mig_poke(void *ctx)
+{
+    guest_wake(ctx);
+}
+
 void guest_machine_new(struct machine *m)
 {
     struct sim_drv_opts o = { .now_ms = drv_clock,
@@ -269,6 +288,9 @@ void guest_machine_new(struct machine *m)
                               .volume_ms = 80,
                               .list_ms = 20,
                               .shutdown_ms = 1500,
+                              .mig_ms = 3000,
+                              .reach = mig_reach,
+                              .poke = mig_poke,
                               .memory_bytes = 64ULL << 30,
                               .cpus = 16,
                               .answers = answers };

@@ -27,12 +27,19 @@
 /* --- the lock table ----------------------------------------------------------------------------
  */
 
-struct lock {
+struct slot {
     uint64_t incarnation, token;
     int host;
 };
 
-enum call_kind { CALL_ACQUIRE, CALL_RELEASE, CALL_READ };
+struct lock {
+    uint64_t incarnation, token; /* of the owner */
+    int host;
+    struct slot peer;
+    bool aborted;
+};
+
+enum call_kind { CALL_ACQUIRE, CALL_RELEASE, CALL_READ, CALL_JOIN, CALL_COMMIT, CALL_ABORT };
 
 struct call {
     struct world *w;
@@ -42,6 +49,7 @@ struct call {
     uint64_t incarnation;
     char *locks[16];
     uint64_t tokens[16];
+    uint64_t peer_token;
     size_t n;
     vmx_acquired_cb *acquired;
     vmx_released_cb *released;
@@ -77,7 +85,7 @@ struct world {
     uint64_t last_token, last_incarnation;
     unsigned lose_reply; /* percent of calls that are applied without an answer */
     unsigned refuse;     /* percent of calls that fail without being applied */
-    uint64_t acquires, releases;
+    uint64_t acquires, releases, commits;
     bool auto_cycle;
 };
 
@@ -92,6 +100,17 @@ static inline struct lock *lock_of(struct world *w, const char *name)
     return l;
 }
 
+static inline void drop_slot(struct lock *l, uint64_t incarnation)
+{
+    if (l->incarnation == incarnation) {
+        l->incarnation = l->token = 0;
+    }
+    if (l->peer.incarnation == incarnation) {
+        l->peer = (struct slot){ 0 };
+        l->aborted = false;
+    }
+}
+
 static inline int apply_acquire(struct world *w, struct call *c, struct err *err)
 {
     if (c->h->fenced || c->incarnation != c->h->incarnation) {
@@ -100,13 +119,17 @@ static inline int apply_acquire(struct world *w, struct call *c, struct err *err
     for (size_t i = 0; i < c->n; i++) {
         const struct lock *l = lock_of(w, c->locks[i]);
 
-        if (l->incarnation != 0 && l->incarnation != c->incarnation) {
+        if (l->incarnation != c->incarnation && (l->incarnation != 0 || l->peer.incarnation != 0)) {
             return err_set(err, ERR_CONFLICT, "%s is held by %s", c->locks[i],
                            w->hosts[l->host].name);
         }
     }
     for (size_t i = 0; i < c->n; i++) {
-        *lock_of(w, c->locks[i]) = (struct lock){ c->incarnation, ++w->last_token, c->h->index };
+        struct lock *l = lock_of(w, c->locks[i]);
+
+        l->incarnation = c->incarnation;
+        l->token = ++w->last_token;
+        l->host = c->h->index;
         c->tokens[i] = w->last_token;
     }
     w->acquires++;
@@ -118,7 +141,8 @@ static inline int apply_release(struct world *w, struct call *c, struct err *err
     for (size_t i = 0; i < c->n; i++) {
         const struct lock *l = lock_of(w, c->locks[i]);
 
-        if (l->token != c->tokens[i] || l->incarnation != c->incarnation) {
+        if ((l->token != c->tokens[i] || l->incarnation != c->incarnation) &&
+            (l->peer.token != c->tokens[i] || l->peer.incarnation != c->incarnation)) {
             return err_set(err, ERR_STALE, "%s is not held by token %" PRIu64, c->locks[i],
                            c->tokens[i]);
         }
@@ -132,10 +156,94 @@ static inline int apply_release(struct world *w, struct call *c, struct err *err
         } else if (str_starts(c->locks[i], "volumes/")) {
             assert_false(c->h->up && sim_drv_active(c->h->drv, "vg", vm));
         }
-        *lock_of(w, c->locks[i]) = (struct lock){ 0 };
+        drop_slot(lock_of(w, c->locks[i]), c->incarnation);
     }
     w->releases++;
     return 0;
+}
+
+/* --- migrations, as store/safety_mig.c has them
+ * ------------------------------------------------- */
+
+static inline int apply_join(struct world *w, struct call *c, struct err *err)
+{
+    if (c->h->fenced || c->incarnation != c->h->incarnation) {
+        return err_set(err, ERR_REFUSED, "incarnation %" PRIu64 " is not Live", c->incarnation);
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        const struct lock *l = lock_of(w, c->locks[i]);
+
+        if (l->incarnation == 0 || l->peer.incarnation != 0 || l->host == c->h->index) {
+            return err_set(err, ERR_CONFLICT, "%s cannot be joined", c->locks[i]);
+        }
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct lock *l = lock_of(w, c->locks[i]);
+
+        l->peer = (struct slot){ c->incarnation, ++w->last_token, c->h->index };
+        l->aborted = false;
+        c->tokens[i] = w->last_token;
+    }
+    return 0;
+}
+
+static inline int apply_commit(struct world *w, struct call *c, struct err *err)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        const struct lock *l = lock_of(w, c->locks[i]);
+
+        if (l->incarnation != c->incarnation || l->token != c->tokens[i]) {
+            return err_set(err, ERR_STALE, "%s is not owned by this token", c->locks[i]);
+        }
+        if (l->peer.incarnation == 0 || l->aborted ||
+            w->hosts[l->peer.host].incarnation != l->peer.incarnation ||
+            w->hosts[l->peer.host].fenced) {
+            return err_set(err, ERR_REFUSED, "%s: no peer that could take it", c->locks[i]);
+        }
+    }
+    if (lock_of(w, c->locks[0])->peer.token != c->peer_token) {
+        return err_set(err, ERR_STALE, "another migration");
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct lock *l = lock_of(w, c->locks[i]);
+        struct slot source = { l->incarnation, l->token, l->host };
+
+        l->incarnation = l->peer.incarnation;
+        l->token = l->peer.token;
+        l->host = l->peer.host;
+        l->peer = source;
+    }
+    w->commits++;
+    return 0;
+}
+
+static inline int apply_abort(struct world *w, struct call *c, struct err *err)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        const struct lock *l = lock_of(w, c->locks[i]);
+
+        if (l->incarnation != c->incarnation || l->token != c->tokens[i]) {
+            return err_set(err, ERR_STALE, "%s is not owned by this token", c->locks[i]);
+        }
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        struct lock *l = lock_of(w, c->locks[i]);
+
+        l->aborted = l->aborted || l->peer.incarnation != 0;
+    }
+    return 0;
+}
+
+static inline struct vmx_lock_info info_of(struct world *w, const char *name, const struct lock *l)
+{
+    return (struct vmx_lock_info){ .lock = name,
+                                   .incarnation = l->incarnation,
+                                   .token = l->token,
+                                   .host = w->hosts[l->host].name,
+                                   .peer_incarnation = l->peer.incarnation,
+                                   .peer_token = l->peer.token,
+                                   .peer_host = w->hosts[l->peer.host].name,
+                                   .aborted = l->aborted };
 }
 
 static inline void answer_read(struct world *w, struct call *c)
@@ -143,19 +251,14 @@ static inline void answer_read(struct world *w, struct call *c)
     struct vmx_lock_info infos[16];
 
     for (size_t i = 0; i < c->n; i++) {
-        const struct lock *l = lock_of(w, c->locks[i]);
-
-        infos[i] = (struct vmx_lock_info){ .lock = c->locks[i],
-                                           .incarnation = l->incarnation,
-                                           .token = l->token,
-                                           .host = w->hosts[l->host].name };
+        infos[i] = info_of(w, c->locks[i], lock_of(w, c->locks[i]));
     }
     c->read(c->data, NULL, infos, c->n);
 }
 
 static inline void answer(struct call *c, const struct err *err)
 {
-    if (c->kind == CALL_ACQUIRE) {
+    if (c->kind == CALL_ACQUIRE || c->kind >= CALL_JOIN) {
         c->acquired(c->data, err, c->tokens, err == NULL ? c->n : 0);
     } else if (c->kind == CALL_RELEASE) {
         c->released(c->data, err);
@@ -178,6 +281,12 @@ static inline void run_call(struct world *w, struct call *c)
         rc = apply_acquire(w, c, &err);
     } else if (c->kind == CALL_RELEASE) {
         rc = apply_release(w, c, &err);
+    } else if (c->kind == CALL_JOIN) {
+        rc = apply_join(w, c, &err);
+    } else if (c->kind == CALL_COMMIT) {
+        rc = apply_commit(w, c, &err);
+    } else if (c->kind == CALL_ABORT) {
+        rc = apply_abort(w, c, &err);
     }
     if (rc == 0 && lose) {
         rc = err_set(&err, ERR_UNKNOWN_OUTCOME, "the reply was lost");
@@ -234,6 +343,18 @@ static inline void op_release(void *ctx, const struct vmx_lock_ref *refs, size_t
                               vmx_released_cb *cb, void *data)
 {
     call_new(ctx, CALL_RELEASE, refs, n, data)->released = cb;
+}
+
+static inline void op_migrate(void *ctx, enum vmx_mig_op op, const struct vmx_lock_ref *refs,
+                              size_t n, uint64_t peer_token, vmx_acquired_cb *cb, void *data)
+{
+    static const enum call_kind kinds[] = {
+        [VMX_MIG_JOIN] = CALL_JOIN, [VMX_MIG_COMMIT] = CALL_COMMIT, [VMX_MIG_ABORT] = CALL_ABORT
+    };
+    struct call *c = call_new(ctx, kinds[op], refs, n, data);
+
+    c->acquired = cb;
+    c->peer_token = peer_token;
 }
 
 static inline void op_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_read_cb *cb,

@@ -450,8 +450,8 @@ static void orphaned_locks_are_swept(void **state)
     world_init(&w, 12);
     put_volume(&w, "v1");
     agent_kill(&w.hosts[0]);
-    *lock_of(&w, "volumes/v1") = (struct lock){ w.hosts[0].incarnation, ++w.last_token, 0 };
-    *lock_of(&w, "volumegroups/vg") = (struct lock){ w.hosts[0].incarnation, ++w.last_token, 0 };
+    *lock_of(&w, "volumes/v1") = (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
+    *lock_of(&w, "volumegroups/vg") = (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
     agent_start_sim(&w.hosts[0]);
     run_for(&w, 65000);
     assert_int_equal(held(&w), 0);

@@ -126,6 +126,18 @@ static void read_env(struct world *w, const char *l)
     w->env.guarded = word(w, l, "unguarded") == NULL;
 }
 
+static void read_mig(struct world *w, const char *l)
+{
+    static const char *const roles[] = { "none", "source", "target", NULL };
+    struct vm_mig *m = &w->want.mig;
+
+    *m = (struct vm_mig){ .id = "m1", .peer = "node2", .address = "192.0.2.2:7445" };
+    m->role = (enum vm_mig_role)pick(w, l, "mig", roles, VM_MIG_NONE);
+    m->send = word(w, l, "send") != NULL;
+    m->cancel = word(w, l, "cancel") != NULL;
+    m->committed = word(w, l, "committed") != NULL;
+}
+
 static void read_want(struct world *w, const char *l)
 {
     static const char *const runs[] = { "Stopped", "Running", "Paused", NULL };
@@ -145,6 +157,7 @@ static void read_want(struct world *w, const char *l)
     w->want.restart_count = (uint32_t)at(w, l, "limit", 3);
     w->want.memory_bytes = at(w, l, "memory", 0);
     w->want.vcpus = (uint32_t)at(w, l, "vcpus", 0);
+    read_mig(w, l);
     w->want.invalid = invalid == NULL ? NULL : arena_strdup(&w->a, invalid + strlen("invalid="));
 }
 
@@ -163,16 +176,24 @@ static void read_have(struct world *w, const char *l)
     w->have.memory_target_bytes = at(w, l, "memory", 0);
     w->have.vcpus = (uint32_t)at(w, l, "vcpus", 0);
     w->have.adjusted = word(w, l, "adjusted") != NULL;
+    w->have.sent = word(w, l, "sent") != NULL;
+    w->have.commit_refused = word(w, l, "refused") != NULL;
+    w->have.mig_over = word(w, l, "over") != NULL;
     w->have.uid = word(w, l, "uid") == NULL ? "u1" : word(w, l, "uid");
 }
 
 static struct vm_lock read_lock(struct world *w, const char *l)
 {
-    static const char *const states[] = { "Unknown", "Free", "Mine", "Other", "Quarantined", NULL };
+    static const char *const states[] = { "Unknown", "Free",        "Mine", "Other",
+                                          "Peer",    "Quarantined", NULL };
     struct vm_lock lock;
 
     lock.state = (enum vm_lock_state)pick(w, l, "lock", states, VM_LOCK_UNKNOWN);
-    lock.token = lock.state == VM_LOCK_MINE ? 42 : 0;
+    lock.token = lock.state == VM_LOCK_MINE || lock.state == VM_LOCK_PEER ? 42 : 0;
+    lock.read_ms = at(w, l, "read", NOW - 300);
+    lock.peer_joined = word(w, l, "joined") != NULL;
+    lock.aborted = word(w, l, "aborted") != NULL;
+    lock.ownerless = word(w, l, "ownerless") != NULL;
     lock.confirmed_ms = at(w, l, "confirmed", lock.state == VM_LOCK_UNKNOWN ? 0 : NOW - 200);
     lock.holder = lock.state == VM_LOCK_OTHER ? "node2 (incarnation 8)" : NULL;
     return lock;
@@ -340,15 +361,32 @@ static void goldens(void **state)
 
 static void random_lock(struct prng *r, struct vm_lock *l)
 {
-    l->state = prng_below(r, 2) == 0 ? VM_LOCK_MINE : (enum vm_lock_state)prng_below(r, 5);
-    l->token = l->state == VM_LOCK_MINE ? 42 : 0;
+    l->state = prng_below(r, 2) == 0 ? VM_LOCK_MINE : (enum vm_lock_state)prng_below(r, 6);
+    l->token = l->state == VM_LOCK_MINE || l->state == VM_LOCK_PEER ? 42 : 0;
+    l->read_ms = NOW - prng_below(r, 6000);
+    l->peer_joined = prng_below(r, 2) == 0;
+    l->aborted = prng_below(r, 3) == 0;
+    l->ownerless = prng_below(r, 5) == 0;
     l->confirmed_ms = NOW - prng_below(r, 5000);
     l->holder = "node2 (incarnation 8)";
+}
+
+static void random_mig(struct prng *r, struct world *w)
+{
+    w->want.mig = (struct vm_mig){ .id = "m1", .peer = "node2", .address = "192.0.2.2:7445" };
+    w->want.mig.role = (enum vm_mig_role)prng_below(r, 3);
+    w->want.mig.send = prng_below(r, 2) == 0;
+    w->want.mig.cancel = prng_below(r, 4) == 0;
+    w->want.mig.committed = prng_below(r, 4) == 0;
+    w->have.sent = prng_below(r, 2) == 0;
+    w->have.commit_refused = prng_below(r, 5) == 0;
+    w->have.mig_over = prng_below(r, 4) == 0;
 }
 
 static void random_world(struct prng *r, struct world *w)
 {
     world_init(w);
+    random_mig(r, w);
     w->env.inc = prng_below(r, 2) == 0 ? VM_INC_LIVE : (enum vm_inc)prng_below(r, 3);
     w->env.lease_until_ms = NOW - 500 + prng_below(r, 3500);
     w->env.lease_half_ms = w->env.lease_until_ms - 1500;
@@ -380,7 +418,13 @@ static void random_world(struct prng *r, struct world *w)
         v->used_by = prng_below(r, 6) == 0 ? "vm2" : NULL;
         random_lock(r, &v->lock);
     }
-    w->intent.phase = (enum vm_phase)prng_below(r, 6);
+    w->intent.phase = (enum vm_phase)prng_below(r, VM_PHASE_RECEIVING + 1);
+    if (prng_below(r, 8) == 0) { /* else seldom all at once */
+        w->intent.phase = VM_PHASE_SENDING;
+        w->want.mig.role = VM_MIG_SOURCE;
+        w->have.state = DOM_PAUSED;
+        w->have.lock.state = VM_LOCK_MINE;
+    }
     w->intent.why = w->intent.phase == VM_PHASE_STOPPING ? VM_WHY_POLICY : VM_WHY_NONE;
     w->intent.since_ms = NOW - prng_below(r, 60000);
     w->intent.latch = (enum vm_latch)prng_below(r, 3);
@@ -388,6 +432,39 @@ static void random_world(struct prng *r, struct world *w)
     w->intent.n_restarts = (uint32_t)prng_below(r, 5);
     for (uint32_t k = 0; k < w->intent.n_restarts; k++) {
         w->intent.restart_ms[k] = NOW - 5000 + k;
+    }
+}
+
+/* Only the owner lets the guest run; the source goes on only when nobody else can (safety.md 2). */
+static void check_migration(const struct world *w, const struct vm_plan *p, enum act_kind k)
+{
+    const struct vm_lock *l = &w->have.lock;
+    enum vm_phase phase = w->intent.phase;
+
+    if (k == ACT_UNPAUSE && (phase == VM_PHASE_RECEIVING || l->state == VM_LOCK_PEER)) {
+        assert_int_equal(l->state, VM_LOCK_MINE);
+    }
+    if (k == ACT_MIG_RESUME) {
+        assert_int_equal(l->state, VM_LOCK_MINE);
+        assert_true(l->aborted || !l->peer_joined);
+        assert_true(vm_lease_good(&w->env));
+    }
+    if (k == ACT_MIG_COMMIT) {
+        assert_int_equal(l->state, VM_LOCK_MINE);
+        assert_int_equal(phase, VM_PHASE_SENDING);
+        assert_int_equal(w->have.state, DOM_PAUSED);
+        assert_true(w->have.sent && l->peer_joined && !l->aborted);
+    }
+    if (k == ACT_MIG_SEND) {
+        assert_int_equal(l->state, VM_LOCK_MINE);
+        assert_int_equal(p->intent.phase, VM_PHASE_SENDING); /* written before it begins */
+        assert_true(l->peer_joined && !l->aborted);
+    }
+    if (k == ACT_MIG_RECEIVE) {
+        assert_int_equal(l->state, VM_LOCK_PEER);
+        assert_int_equal(p->intent.phase, VM_PHASE_RECEIVING);
+        assert_int_equal(w->have.state, DOM_ABSENT);
+        assert_true(!l->aborted && w->env.guarded && vm_lease_good(&w->env));
     }
 }
 
@@ -402,6 +479,7 @@ static void check_rules(const struct world *w, const struct vm_plan *p)
 
         assert_true(p->acts[i].not_after_ms > NOW || k == ACT_DESTROY);
         assert_true(known || k == ACT_LOOK);
+        check_migration(w, p, k);
         if (k == ACT_START) {
             assert_int_equal(w->have.state, DOM_ABSENT);
             assert_int_equal(w->have.lock.state, VM_LOCK_MINE);
@@ -439,8 +517,16 @@ static void check_rules(const struct world *w, const struct vm_plan *p)
             bool timeout = p->intent.phase == VM_PHASE_STOPPING &&
                            p->intent.since_ms + w->want.shutdown_timeout_ms <= NOW;
             bool foreign = w->have.lock.state == VM_LOCK_OTHER;
+            /* The end of a migration that has left, was aborted, or is nobody's any more. */
+            bool left =
+                w->have.lock.state == VM_LOCK_PEER &&
+                (w->intent.phase == VM_PHASE_SENDING || w->want.mig.role == VM_MIG_SOURCE ||
+                 w->have.lock.aborted || w->have.lock.ownerless || w->have.state == DOM_RUNNING);
+            bool lost =
+                w->have.lock.state == VM_LOCK_FREE &&
+                (w->intent.phase == VM_PHASE_SENDING || w->intent.phase == VM_PHASE_RECEIVING);
 
-            assert_true(lease || timeout || foreign);
+            assert_true(lease || timeout || foreign || left || lost);
         }
     }
     if (p->n_acts == 0 && p->blocked_why == NULL && w->want.exists && vm_lease_good(e)) {
@@ -457,7 +543,7 @@ static void check_rules(const struct world *w, const struct vm_plan *p)
 static void never_unsafe(void **state)
 {
     struct prng r;
-    size_t starts = 0, releases = 0, destroys = 0;
+    size_t starts = 0, releases = 0, destroys = 0, commits = 0, resumes = 0;
 
     (void)state;
     prng_init(&r, 20261123);
@@ -472,6 +558,8 @@ static void never_unsafe(void **state)
             starts += p.acts[k].kind == ACT_START;
             releases += p.acts[k].kind == ACT_RELEASE;
             destroys += p.acts[k].kind == ACT_DESTROY;
+            commits += p.acts[k].kind == ACT_MIG_COMMIT;
+            resumes += p.acts[k].kind == ACT_MIG_RESUME;
         }
         arena_done(&w.a);
     }
@@ -479,12 +567,13 @@ static void never_unsafe(void **state)
     assert_true(starts > 50);
     assert_true(releases > 500);
     assert_true(destroys > 500);
+    assert_true(commits > 50 && resumes > 50);
 }
 
 static void names_round_trip(void **state)
 {
     (void)state;
-    for (int i = VM_PHASE_NONE; i <= VM_PHASE_STOPPED; i++) {
+    for (int i = VM_PHASE_NONE; i <= VM_PHASE_RECEIVING; i++) {
         enum vm_phase p = VM_PHASE_NONE;
 
         assert_true(vm_phase_parse(vm_phase_name((enum vm_phase)i), &p));

@@ -11,6 +11,7 @@
 
 #include "api/valid.h"
 #include "base/obj.h"
+#include "reconciler/vm_live.h"
 #include "reconciler/xen_map.h"
 #include "tests/unit/api_golden.h"
 
@@ -244,7 +245,7 @@ static void test_not_live(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         json_t *o = json_pack("{s:o}", "spec", json_loads(cases[i].spec, 0, NULL));
-        const char *why = xen_map_not_live(o, cases[i].logdirty);
+        const char *why = vm_not_live(o, cases[i].logdirty);
 
         if (cases[i].word == NULL) {
             assert_null(why);
