@@ -40,7 +40,7 @@ static const struct field migration_spec[] = {
     { .name = "mode", ENUM_OF("Auto", "Live", "Cold"), .deflt = "\"Auto\"", .flags = FF_IMMUTABLE, .text = "While it runs, or stopped and started again. Auto moves it live where that is possible, else cold where the VM's spec.migration.fallback allows it." },
     { .name = "timeout", .type = F_DURATION, .deflt = "\"10m\"", .flags = FF_IMMUTABLE, .min = SEC, .max = DAY, .text = "After so long it is given up." },
     { .name = "bandwidth", .type = F_SIZE, .flags = FF_IMMUTABLE, .min = 64 * KIB, .text = "Bytes a second at most; without it the cluster's migration.bandwidth." },
-    { .name = "cause", .type = F_STRING, .flags = FF_IMMUTABLE, .text = "Why, when placement asked for it: HostMaintenance, Failback, RuleViolated, Preempted." },
+    { .name = "cause", ENUM_OF("HostMaintenance", "Failback", "RuleViolated", "Preempted"), .flags = FF_IMMUTABLE, .text = "Why, when placement asked for it: HostMaintenance, Failback, RuleViolated, Preempted." },
     { .name = "onTimeout", ENUM_OF("Cancel", "Cold"), .deflt = "\"Cancel\"", .flags = FF_IMMUTABLE, .text = "Then: stay where it is, or move it cold." },
     FIELD_END
 };
