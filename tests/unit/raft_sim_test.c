@@ -653,11 +653,96 @@ static void a_lone_voter_never_leads_a_term_twice(void **state)
     world_done(&w);
 }
 
+/* --- machines that are too busy ----------------------------------------------------------------
+ */
+
+/* Every loop stands still again and again, for up to `longest` ms, and runs for as long between. */
+static void stall_all(uint64_t next[3], uint64_t longest)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        struct wnode *n = &w.nodes[i];
+
+        if (w.now >= next[i] && n->paused_until <= w.now) {
+            uint64_t ms = world_rand(&w, longest);
+
+            n->paused = true;
+            n->paused_until = w.now + ms;
+            next[i] = w.now + ms + world_rand(&w, longest);
+        }
+    }
+}
+
+static bool somebody_leads(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        if (w.nodes[i].rep != NULL && rep_lead_ready(w.nodes[i].rep)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t until_a_leader(uint64_t s, uint64_t longest, unsigned disk_ms)
+{
+    uint64_t next[3] = { 0 }, begun, ms;
+
+    seed = s;
+    world_init(&w, s);
+    begin();
+    w.drop = w.twice = w.late = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        w.nodes[i].disk_ms = disk_ms;
+    }
+    begun = w.now;
+    while (!somebody_leads() && w.now - begun < 60000) {
+        world_step(&w);
+        stall_all(next, longest);
+    }
+    ms = w.now - begun;
+    world_done(&w);
+    return ms;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* Elections end also where loops stand still for longer than the time-out, on slow disks: chance
+ * separates the candidates, and a pre-vote costs the others nothing. */
+static void elections_end_on_busy_machines(void **state)
+{
+    static const struct {
+        uint64_t stall;          /* longest, in election time-outs / 10 */
+        unsigned disk_ms, bound; /* the latter in election time-outs */
+    } cases[] = { { 1, 5, 8 }, { 5, 50, 12 }, { 10, 100, 16 }, { 20, 100, 32 }, { 30, 300, 120 } };
+    static uint64_t took[100];
+
+    (void)state;
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        uint64_t longest = cases[c].stall * WORLD_ELECTION / 10;
+
+        for (uint64_t s = 0; s < ARRAY_LEN(took); s++) {
+            took[s] = until_a_leader(9000 + s, longest, cases[c].disk_ms);
+        }
+        qsort(took, ARRAY_LEN(took), sizeof(took[0]), by_size);
+        print_message("stalls of up to %llu ms, disk %u ms: a leader after %llu ms (median), %llu "
+                      "(worst of %zu)\n",
+                      (unsigned long long)longest, cases[c].disk_ms,
+                      (unsigned long long)took[ARRAY_LEN(took) / 2],
+                      (unsigned long long)took[ARRAY_LEN(took) - 1], ARRAY_LEN(took));
+        assert_true(took[ARRAY_LEN(took) - 1] < cases[c].bound * WORLD_ELECTION);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restored_copy_ends_itself),
         cmocka_unit_test(a_lone_voter_never_leads_a_term_twice),
+        cmocka_unit_test(elections_end_on_busy_machines),
         cmocka_unit_test(worlds),
     };
 
