@@ -93,11 +93,14 @@ class Picketds:
         """Its exit status, or None while it runs."""
         return self.procs[host].poll()
 
-    def form(self, count, before_start=None):
+    def form(self, count, before_start=None, before_join=None):
         """node1 begins, the others join as voters."""
-        self.run("init", *self.args("node1"))
         for i in range(1, count + 1):
             host = "node%d" % i
+            if before_join:
+                before_join(self, host)
+            if i == 1:
+                self.run("init", *self.args(host))
             if i > 1:
                 token = self.run("token", "create", "--voter").stdout.strip()
                 self.run("join", token, *self.args(host))
@@ -169,10 +172,11 @@ class Picketds:
         return self.https(host, "POST", "/v3/kv/put", {"key": b64(key), "value": b64(value)}, headers)
 
     def count(self, host, prefix):
+        """Keys with this prefix; -1: no answer."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         got = self.https(host, "POST", "/v3/kv/range", {"key": b64(prefix), "range_end": b64(end),
                                                         "count_only": True})[1]
-        return int(got.get("count", 0))
+        return int(got.get("count", 0)) if isinstance(got, dict) and "header" in got else -1
 
     def cluster(self):
         p = self.run("get", "cluster", "cluster", "-o", "json", rc=None)
