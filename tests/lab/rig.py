@@ -94,8 +94,10 @@ class Rig:
         self.check_machine()
         if os.path.exists(self.path("power.ready")) or self.ns in ip("netns", "list").split():
             raise LabError("lab \"%s\" is up, or was not taken down: tests/lab/lab down" % self.name)
+        more = settings.get("packages", "")
+        env = dict(os.environ, LAB_PACKAGES=more) if more else None
         image = subprocess.run([os.path.join(HERE, "image.sh")], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               text=True, check=False)
+                               text=True, check=False, env=env)
         if image.returncode != 0:
             raise LabError("no image: see above")
         self.conf = {"hosts": hosts, "image": image.stdout.strip(), "memory": 1024, "dom0_memory": 512, "luns": 1,

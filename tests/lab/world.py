@@ -168,10 +168,11 @@ class World:
         with open(etc + "/picketd.conf", "a", encoding="ascii") as f:
             f.write(RAFT)
         self.start_witness()
-        self.wait("the witness leads", lambda: self.picket("get", "hosts", check_rc=False).returncode == 0, 30)
+        self.wait("the witness leads", lambda: self.picket("get", "hosts", check_rc=False).returncode == 0, 60)
+        # One after the other: members change one at a time, and who comes in between is told to come again.
         for n in self.rig.hosts():
             self.enrol(n)
-        self.wait("%d voters" % (1 + self.hosts), lambda: len(self.voters()) == 1 + self.hosts, 120)
+            self.wait("%d voters" % (1 + n), lambda n=n: len(self.voters()) == 1 + n, 180)
         self.time.mark("%d voters" % (1 + self.hosts))
 
     def voters(self):
