@@ -14,6 +14,9 @@
 #include "fence/decide_plan.h"
 
 #define PEERS_MAX 32
+#define HOLD_MS 180000U    /* longer than all picketds take; given back at the end */
+#define PATIENCE_MS 30000U /* a probe, or another test; then it is asked all the same */
+#define HOLD_AGAIN_MS 200U
 
 struct test {
     struct rest *r;
@@ -30,6 +33,9 @@ struct asked {
     json_t *executors; /* borrowed */
     size_t next;
     uint64_t began_ms;
+    uint64_t owner;       /* of the hold */
+    uint64_t patience_ms; /* until then a probe that is under way may end first */
+    uv_timer_t timer;
 };
 
 static void test_done(struct test *t)
@@ -41,6 +47,39 @@ static void test_done(struct test *t)
 }
 
 static void ask_next(struct asked *q);
+static void hold_probes(struct asked *q);
+
+/* The device hears one client at a time: probes are held back, and one that is under way ends
+ * first. */
+static void on_hold_again(uv_timer_t *t)
+{
+    hold_probes(t->data);
+}
+
+static void on_held(void *ctx, bool free)
+{
+    struct asked *q = ctx;
+
+    if (free || clock_now_ms() >= q->patience_ms) {
+        ask_next(q);
+    } else {
+        CHECK(uv_timer_start(&q->timer, on_hold_again, HOLD_AGAIN_MS, 0) == 0);
+    }
+}
+
+static void hold_probes(struct asked *q)
+{
+    prober_hold(q->t->r->node->prober, q->device, q->owner, HOLD_MS, on_held, q);
+}
+
+static void on_timer_closed(uv_handle_t *h)
+{
+    struct asked *q = h->data;
+    struct test *t = q->t;
+
+    free(q);
+    test_done(t);
+}
 
 static void on_answer(void *ctx, const struct fence_answer *ans)
 {
@@ -62,8 +101,8 @@ static void ask_next(struct asked *q)
         q->next++; /* nobody fences himself */
     }
     if (q->next == t->n_peers) {
-        free(q);
-        test_done(t);
+        prober_hold(t->r->node->prober, q->device, q->owner, 0, NULL, NULL);
+        uv_close((uv_handle_t *)&q->timer, on_timer_closed);
         return;
     }
     q->began_ms = clock_now_ms();
@@ -123,7 +162,12 @@ static json_t *add_device(struct test *t, const char *name)
         (void)str_copy(q->device, sizeof(q->device), name);
         q->executors = json_object_get(out, "executors");
         t->left++;
-        ask_next(q);
+        CHECK(uv_timer_init(n->loop, &q->timer) == 0);
+        q->timer.data = q;
+        clock_random(&q->owner, sizeof(q->owner));
+        q->owner >>= 1; /* JSON has no unsigned ones */
+        q->patience_ms = clock_now_ms() + PATIENCE_MS;
+        hold_probes(q);
     }
     if (tested != NULL) {
         (void)json_object_set(out, "tested", tested);

@@ -22,12 +22,15 @@
 #define CALL_EXTRA_MS 3000U /* the hard end of the child, and the way there and back */
 #define PEERS_MAX 32
 #define INTERVAL_MS 60000U
+#define HOLD_MAX_MS 600000U
 
 /* What is known of one device. */
 struct dev {
     struct map hosts; /* host -> struct probe_result */
     struct map execs; /* picketd -> struct probe_result */
     uint64_t busy_ms; /* a probe was handed out then; 0: none is under way */
+    uint64_t hold_ms; /* none is handed out before; see prober_hold */
+    uint64_t holder;
 };
 
 struct prober {
@@ -160,6 +163,68 @@ void prober_ask(struct prober *pr, uint64_t peer, const char *device, const char
     json_decref(body);
 }
 
+/* --- holding probes back -----------------------------------------------------------------------
+ */
+
+static struct dev *dev_entry(struct prober *pr, const char *device);
+
+/* Leader.  False: a probe is under way, or somebody else holds it. */
+static bool hold_here(struct prober *pr, const char *device, uint64_t owner, uint64_t ms)
+{
+    struct dev *d = dev_entry(pr, device);
+
+    if (d->holder != owner && clock_now_ms() < d->hold_ms) {
+        return false;
+    }
+    d->holder = owner;
+    d->hold_ms = ms == 0 ? 0 : clock_now_ms() + (ms > HOLD_MAX_MS ? HOLD_MAX_MS : ms);
+    return d->busy_ms == 0;
+}
+
+struct holding {
+    struct rep_req req; /* first */
+    prober_hold_cb *cb;
+    void *ctx;
+};
+
+static void hold_done(struct rep_req *req, const struct err *err, const uint8_t *data, size_t len)
+{
+    struct holding *h = CONTAINER_OF(req, struct holding, req);
+
+    if (h->cb != NULL) { /* a leader that does not answer hands out nothing either */
+        h->cb(h->ctx, err != NULL || len != 1 || data[0] == '1');
+    }
+    free(h);
+}
+
+void prober_hold(struct prober *pr, const char *device, uint64_t owner, uint64_t ms,
+                 prober_hold_cb *cb, void *ctx)
+{
+    uint64_t leader = rep_leader(pr->node->rep);
+    struct holding *h;
+    json_t *body;
+    char *text;
+
+    if (leader == 0 || leader == pr->node->id) {
+        bool free = leader == 0 || hold_here(pr, device, owner, ms);
+
+        if (cb != NULL) {
+            cb(ctx, free);
+        }
+        return;
+    }
+    h = OBJ_NEW(struct holding);
+    h->cb = cb;
+    h->ctx = ctx;
+    body = json_pack("{s:s, s:I, s:I}", "device", device, "hold", (json_int_t)ms, "owner",
+                     (json_int_t)owner);
+    text = json_dumps(body, JSON_COMPACT);
+    rep_call(pr->node->rep, leader, NODE_CALL_PROBE, text, strlen(text), CALL_EXTRA_MS, &h->req,
+             hold_done);
+    free(text);
+    json_decref(body);
+}
+
 struct call {
     struct prober *pr;
     uint64_t id;
@@ -183,7 +248,13 @@ void prober_call(struct prober *pr, const uint8_t *data, size_t len, uint64_t ca
     struct call *c;
     struct err err;
 
-    if (action != FENCE_ACTION_PROBE && action != FENCE_ACTION_STATUS) {
+    if (jget(body, "hold") != NULL) {
+        bool free =
+            hold_here(pr, jget_str(body, "device", ""), (uint64_t)jget_int(body, "owner", 0),
+                      (uint64_t)jget_int(body, "hold", 0));
+
+        rep_reply(pr->node->rep, call_id, NULL, free ? "1" : "0", 1);
+    } else if (action != FENCE_ACTION_PROBE && action != FENCE_ACTION_STATUS) {
         (void)err_set(&err, ERR_INVALID, "a probe asks for probe or status, nothing else");
         rep_reply(pr->node->rep, call_id, &err, NULL, 0);
     } else {
@@ -512,6 +583,13 @@ static void probe_device(struct round *r, const char *device, const struct names
     }
 }
 
+static bool held(const struct prober *pr, const char *device)
+{
+    const struct dev *d = map_get(&pr->devs, device);
+
+    return d != NULL && clock_now_ms() < d->hold_ms;
+}
+
 static void consider(struct round *r, const struct ctl_obj *o)
 {
     enum fence_type type = fence_type_parse(jget_str(o->json, "spec.type", ""));
@@ -519,7 +597,8 @@ static void consider(struct round *r, const struct ctl_obj *o)
 
     if (hosts != NULL && type != FENCE_TYPE_MANUAL && type != FENCE_TYPE_WATCHDOG &&
         type != FENCE_TYPE_NONE && !jget_bool(o->json, "spec.paused", false) &&
-        prober_busy_ms(r->pr, o->name) == 0 && map_get(&r->in_use, o->name) == NULL) {
+        prober_busy_ms(r->pr, o->name) == 0 && !held(r->pr, o->name) &&
+        map_get(&r->in_use, o->name) == NULL) {
         probe_device(r, o->name, hosts, jget_duration(o->json, "spec.probeInterval", INTERVAL_MS));
     }
 }

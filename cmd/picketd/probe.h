@@ -39,6 +39,13 @@ uint64_t prober_busy_ms(const struct prober *pr, const char *device);
 /* An attempt begins here: whatever this process is asking the device is ended. */
 void prober_yield(struct prober *pr, const char *device);
 
+/* `owner` (a random number) asks the device for a while: the leader hands out no probe of it for so
+ * long (0: it may again).  `cb` comes once (NULL: nobody waits), perhaps before this returns; free:
+ * no probe is under way now, and nobody else holds it.  Attempts of fencing are not held back. */
+typedef void prober_hold_cb(void *ctx, bool free);
+void prober_hold(struct prober *pr, const char *device, uint64_t owner, uint64_t ms,
+                 prober_hold_cb *cb, void *ctx);
+
 /* Ask one picketd (0 or our own id: this one) for a probe or status of a device.  `cb` comes once,
  * with Unknown when no answer came. */
 typedef void probe_cb(void *ctx, const struct fence_answer *ans);

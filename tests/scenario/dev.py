@@ -137,5 +137,8 @@ class Dev:
         out = self.c.dev("status").stdout
         return any(line.split()[:2] == [host, "on"] for line in out.splitlines())
 
+    def asked_twice(self):
+        raise engine.Skip("only the simulator sees who asks a device when")
+
     def power_offs(self):
         return sum(1 for f in self.c.items("fencings") if f.get("status", {}).get("proof") == "Off")

@@ -326,6 +326,7 @@ CONDITIONS = [
     (r"no (\S+) contains (.+)", lambda e, k, p: not any(re.search(p, json.dumps(o), re.I) for o in e.items(plural(k)))),
     (r"settled", lambda e: e.settled()),
     (r"nobody fenced", lambda e: not e.items("fencings")),
+    (r"devices asked by one at a time", lambda e: e.b.asked_twice() == 0),
     (r"nobody powered off", lambda e: not e.b.power_offs()),
     (r"a leader", lambda e: bool(e.b.leader())),
     (NAME + r" leads", lambda e, h: e.b.leader() == h),

@@ -447,9 +447,9 @@ static json_t *op_stats(struct shell *sh, const json_t *a)
 
     (void)a;
     sim_stats(sh->sim, &st);
-    return json_pack("{s:I, s:I, s:I, s:I}", "power_offs", (json_int_t)st.power_offs, "wd_resets",
-                     (json_int_t)st.wd_resets, "fencings", (json_int_t)st.fencings, "starts",
-                     (json_int_t)st.starts);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "asked_twice", (json_int_t)st.asked_twice,
+                     "power_offs", (json_int_t)st.power_offs, "wd_resets", (json_int_t)st.wd_resets,
+                     "fencings", (json_int_t)st.fencings, "starts", (json_int_t)st.starts);
 }
 
 /* --- the loop ----------------------------------------------------------------------------------

@@ -183,6 +183,9 @@ class Sim:
     def is_on(self, host):
         return self.ask("is-on", host)
 
+    def asked_twice(self):
+        return self.ask("stats")["asked_twice"]
+
     def power_offs(self):
         return self.ask("stats")["power_offs"]
 

@@ -191,15 +191,16 @@ const char *sim_inc_state(const struct sim *s, const char *machine);
 uint64_t sim_inc(const struct sim *s, const char *machine);
 
 struct sim_stats {
-    uint64_t faults;     /* injected through the functions above */
-    uint64_t fencings;   /* opened */
-    uint64_t proofs;     /* incarnations that became Fenced */
-    uint64_t needless;   /* fencings of hosts that were healthy and connected: a violation */
-    uint64_t power_offs; /* by devices */
-    uint64_t wd_resets;  /* by watchdogs */
-    uint64_t failovers;  /* guests that started on another host than the one before */
-    uint64_t starts;     /* of guests */
-    uint64_t commands;   /* applied, counted once for all replicas */
+    uint64_t faults;      /* injected through the functions above */
+    uint64_t fencings;    /* opened */
+    uint64_t proofs;      /* incarnations that became Fenced */
+    uint64_t needless;    /* fencings of hosts that were healthy and connected: a violation */
+    uint64_t power_offs;  /* by devices */
+    uint64_t asked_twice; /* a device was asked while somebody else was asking it */
+    uint64_t wd_resets;   /* by watchdogs */
+    uint64_t failovers;   /* guests that started on another host than the one before */
+    uint64_t starts;      /* of guests */
+    uint64_t commands;    /* applied, counted once for all replicas */
     uint64_t elections;
     uint64_t requests;   /* of the user, acknowledged */
     uint64_t events;     /* of the scheduler */

@@ -18,6 +18,7 @@ struct simdev {
     unsigned host; /* of a management card; MACHINES_MAX: a PDU */
     enum sim_device mode;
     unsigned latency_ms;
+    unsigned asking; /* questions (not switching) under way */
     bool cut[MACHINES_MAX];
 };
 
@@ -68,6 +69,18 @@ static void on_result(void *arg, uint64_t n)
     SIM_WORLD_END();
 }
 
+static bool asks(const struct fence_exec *x)
+{
+    return x->op.action == FENCE_ACTION_PROBE || x->op.action == FENCE_ACTION_STATUS;
+}
+
+static void asked(const struct fence_exec *x)
+{
+    if (asks(x)) {
+        x->dev->asking--;
+    }
+}
+
 static void finish(struct fence_exec *x, enum fence_outcome o, enum fence_power power,
                    const char *why)
 {
@@ -77,6 +90,7 @@ static void finish(struct fence_exec *x, enum fence_outcome o, enum fence_power 
         return;
     }
     x->done = true;
+    asked(x);
     if (!x->p->alive || x->p->life != x->life) {
         free(x);
         return;
@@ -102,6 +116,7 @@ static bool lost(struct fence_exec *x)
     if (x->canceled) {
         finish(x, FENCE_UNKNOWN, FENCE_POWER_UNKNOWN, "picket-fence was ended");
     } else {
+        asked(x);
         free(x);
     }
     return true;
@@ -258,6 +273,9 @@ int fence_exec_start(uv_loop_t *loop, const char *path, const struct fence_op *o
                               .cb = cb,
                               .ctx = ctx };
     x->until_us = sim_world->now + machine_delay_us(p->m, op->timeout_ms);
+    if (asks(x) && dev->asking++ > 0) {
+        sim_world->stats.asked_twice++;
+    }
     if (op->action != FENCE_ACTION_PROBE) {
         sim_log(sim_world, "%s: %s %s by %s", p->m->name, fence_action_name(op->action), op->host,
                 dev->name);
