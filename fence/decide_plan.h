@@ -64,6 +64,7 @@ struct decide_device {
     uint64_t probe_max_age_ms; /* older ones say nothing; 0: as the facts say */
     const char *probe_detail;  /* what it said, or NULL */
     uint64_t probing_ms;       /* a probe by somebody is under way since then; 0: none */
+    uint64_t extra_ms;         /* its operations may take so much longer than usual */
 };
 
 struct decide_level {

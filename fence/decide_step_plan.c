@@ -58,7 +58,14 @@ bool decide_all_reported(const struct decide_fencing *fc)
 /* An attempt of another leader gets its full time again: nobody here knows when it began. */
 uint64_t decide_attempt_deadline_ms(const struct decide_facts *f, const struct decide_fencing *fc)
 {
-    return (fc->started_ms != 0 ? fc->started_ms : f->leader_since_ms) + f->attempt_timeout_ms;
+    const struct decide_level *l = decide_attempt_level(fc);
+    uint64_t extra = 0;
+
+    for (size_t i = 0; l != NULL && i < l->n_devices; i++) {
+        extra = l->devices[i].extra_ms > extra ? l->devices[i].extra_ms : extra;
+    }
+    return (fc->started_ms != 0 ? fc->started_ms : f->leader_since_ms) + f->attempt_timeout_ms +
+           extra;
 }
 
 /* Nothing more is to be expected of the running attempt: somebody else shall go on.  What the

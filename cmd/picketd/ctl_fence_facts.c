@@ -33,6 +33,7 @@ static void device_facts(struct pass *p, const char *name, const char *host, uin
     const char *program = jget_str(j, "spec.agent", NULL);
     const struct prober *pr = p->c->node->prober;
     struct probe_result probe;
+    uint64_t timeout;
 
     *ret = (struct decide_device){ .name = arena_strdup(&p->a, name), .pinned = pinned };
     ret->missing = j == NULL;
@@ -43,6 +44,9 @@ static void device_facts(struct pass *p, const char *name, const char *host, uin
     ret->paused = jget_bool(j, "spec.paused", false);
     ret->max_concurrent = (uint32_t)jget_int(j, "spec.maxConcurrent", 0);
     ret->probing_ms = prober_busy_ms(pr, name);
+    timeout = jget_duration(j, "spec.timeout", 0);
+    ret->extra_ms =
+        timeout > p->timing.device_timeout_ms ? timeout - p->timing.device_timeout_ms : 0;
     ret->probe_max_age_ms = 3 * jget_duration(j, "spec.probeInterval", 60000);
     if (prober_get(pr, name, host, &probe)) {
         ret->probe = (enum fence_outcome)probe.outcome;

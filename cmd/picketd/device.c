@@ -220,6 +220,16 @@ static int fill(struct node *n, const json_t *dev, const struct device_ask *ask,
     return err_set(err, ERR_INVALID, "its type is not known");
 }
 
+/* spec.timeout is for operations; a probe takes no longer than asked for. */
+static void own_timeout(const json_t *dev, const struct device_ask *ask, struct fence_op *ret)
+{
+    uint64_t own = jget_duration(dev, "spec.timeout", ask->timeout_ms);
+    bool question = ask->action == FENCE_ACTION_PROBE || ask->action == FENCE_ACTION_STATUS;
+
+    ret->timeout_ms = (question && own > ask->timeout_ms ? ask->timeout_ms : own);
+    ret->deadline_boottime_ms = ask->deadline_ms - ask->timeout_ms + ret->timeout_ms;
+}
+
 int device_op(struct node *n, const struct device_ask *ask, struct fence_op *ret, struct err *err)
 {
     json_t *dev = object_read(n->store, "fencedevices", ask->device, err);
@@ -231,8 +241,7 @@ int device_op(struct node *n, const struct device_ask *ask, struct fence_op *ret
     memset(ret, 0, sizeof(*ret));
     ret->type = fence_type_parse(jget_str(dev, "spec.type", ""));
     ret->action = ask->action;
-    ret->timeout_ms = ask->timeout_ms;
-    ret->deadline_boottime_ms = ask->deadline_ms;
+    own_timeout(dev, ask, ret);
     (void)str_copy(ret->host, sizeof(ret->host), ask->host);
     rc = fill(n, dev, ask, ret, err);
     if (rc != 0) {

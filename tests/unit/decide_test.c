@@ -231,6 +231,8 @@ static void parse_device(struct world *w, char **words, size_t n)
             d->proof_class = str_eq(v, "Power") ? FENCE_CLASS_POWER : FENCE_CLASS_NONE;
         } else if ((v = val(x, "covers")) != NULL) {
             w->covers[d - w->devs] = (uint32_t)num_of(w, v);
+        } else if ((v = val(x, "extra")) != NULL) {
+            d->extra_ms = ms_of(w, v);
         } else if ((v = val(x, "probing")) != NULL) {
             d->probing_ms = ms_of(w, v);
         } else if (str_eq(x, "paused")) {
