@@ -91,6 +91,7 @@ static void answer(struct dev_drv *d, struct dev_job *j)
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
     case DRV_PING:
@@ -199,6 +200,7 @@ static void dev_submit(struct drv *drv, struct drv_job *job)
         dev_dom_destroy(d, j);
         return;
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
         dev_vol_job(d, j);

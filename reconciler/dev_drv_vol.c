@@ -140,6 +140,8 @@ void dev_vol_job(struct dev_drv *d, struct dev_job *j)
     path = dev_vol_path(d, j->job->group, j->job->volume);
     if (j->job->op == DRV_VOL_CREATE) {
         vol_create(d, j, path);
+    } else if (j->job->op == DRV_VOL_GROW) {
+        (void)dev_job_fail(j, ERR_UNSUPPORTED, "a file has no size of its own here");
     } else if (j->job->op == DRV_VOL_ACTIVATE) {
         vol_activate(d, j, path);
     } else {

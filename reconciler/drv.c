@@ -72,6 +72,7 @@ const char *drv_op_name(enum drv_op op)
         [DRV_MIG_RESUME] = "migrate-resume",
         [DRV_MIG_RECEIVE] = "migrate-receive",
         [DRV_VOL_CREATE] = "volume-create",
+        [DRV_VOL_GROW] = "volume-grow",
         [DRV_VOL_ACTIVATE] = "volume-activate",
         [DRV_VOL_DEACTIVATE] = "volume-deactivate",
         [DRV_ENUM_DOMAINS] = "enumerate-domains",
@@ -118,6 +119,7 @@ static void check_job(const struct drv_job *job)
         CHECK(job->vm != NULL);
         break;
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
         CHECK(job->group != NULL);

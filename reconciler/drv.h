@@ -70,7 +70,8 @@ struct drv_volume {
     char *group;
     char *name;
     enum vol_state state;
-    bool open; /* a domain or another opener uses it */
+    uint64_t size_bytes; /* 0: this driver cannot say */
+    bool open;           /* a domain or another opener uses it */
 };
 
 struct drv_capacity {
@@ -110,6 +111,7 @@ enum drv_op {
     DRV_MIG_RESUME,     /* vm: the source goes on; well when it runs already */
     DRV_MIG_RECEIVE,    /* vm uid object disks incarnation token peer peer_address migration */
     DRV_VOL_CREATE,     /* group volume size_bytes; under the group's metadata lock */
+    DRV_VOL_GROW,       /* group volume size_bytes; likewise; whoever has it open sees it grow */
     DRV_VOL_ACTIVATE,   /* group volume token */
     DRV_VOL_DEACTIVATE, /* group volume */
     DRV_ENUM_DOMAINS,   /* result.domains: all of them, or an error */

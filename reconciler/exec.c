@@ -184,6 +184,7 @@ static bool needs_lease(enum act_kind k)
 {
     switch (k) {
     case ACT_CREATE_VOLUME:
+    case ACT_GROW_VOLUME:
     case ACT_ACTIVATE:
     case ACT_START:
     case ACT_MIG_RECEIVE:
@@ -223,7 +224,7 @@ static bool may_begin(const struct vmx_item *it, const struct act *act)
     if (!vm_lease_good(&env) || env.incarnation != it->x->src.incarnation) {
         return false;
     }
-    if (act->kind == ACT_CREATE_VOLUME) {
+    if (act->kind == ACT_CREATE_VOLUME || act->kind == ACT_GROW_VOLUME) {
         return env.lease_until_ms >= env.now_ms + env.effect_ms;
     }
     return env.guarded || act->kind == ACT_MIG_SEND || act->kind == ACT_MIG_RESUME;

@@ -28,6 +28,7 @@ static void job_seen(struct vmx_item *it, const struct err *err)
         }
         return;
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
         if (err != NULL && err->code == ERR_UNKNOWN_OUTCOME) {
@@ -303,7 +304,7 @@ static void act_read_locks(struct vmx_item *it)
     it->x->ops.read_locks(it->x->ctx, it->refs, it->n_refs, locks_read, it);
 }
 
-/* --- creating a volume: lock of its group, create, unlock
+/* --- creating or growing a volume: lock of its group, write, unlock
  * ----------------------------------------- */
 
 static void group_unlocked(void *data, const struct err *err)
@@ -366,7 +367,9 @@ static void group_locked(void *data, const struct err *err, const uint64_t *toke
     v = find_vol(it, it->plan.acts[it->step].object);
     CHECK(v != NULL);
     /* Group metadata is an effect outside the host: the lease outlives its hard timeout. */
-    vmx_job_init(it, DRV_VOL_CREATE, env.effect_ms);
+    vmx_job_init(it,
+                 it->plan.acts[it->step].kind == ACT_GROW_VOLUME ? DRV_VOL_GROW : DRV_VOL_CREATE,
+                 env.effect_ms);
     it->job.cb = create_done;
     it->job.group = v->group;
     it->job.volume = v->name;
@@ -375,7 +378,7 @@ static void group_locked(void *data, const struct err *err, const uint64_t *toke
     it->job.incarnation = it->x->src.incarnation;
     it->stage = VMX_STAGE_CREATE;
     if (!vm_lease_good(&env) || env.lease_until_ms < env.now_ms + env.effect_ms) {
-        (void)err_set(&e, ERR_TIMEOUT, "the lease became too short to create volume %s", v->name);
+        (void)err_set(&e, ERR_TIMEOUT, "the lease became too short to write volume %s", v->name);
         create_done(&it->job, &e);
         return;
     }
@@ -417,7 +420,9 @@ static void act_create(struct vmx_item *it, const struct act *act)
                 arena_strdup(&it->a, json_string_value(json_object_get(
                                          json_object_get(group, "metadata"), "uid"))),
                 0);
-    it->x->ops.acquire(it->x->ctx, it->refs, 1, "create a volume", group_locked, it);
+    it->x->ops.acquire(it->x->ctx, it->refs, 1,
+                       act->kind == ACT_GROW_VOLUME ? "grow a volume" : "create a volume",
+                       group_locked, it);
 }
 
 /* --- all ---------------------------------------------------------------------------------------
@@ -442,6 +447,7 @@ void vmx_act(struct vmx_item *it, const struct act *act)
         act_acquire(it, act);
         return;
     case ACT_CREATE_VOLUME:
+    case ACT_GROW_VOLUME:
         act_create(it, act);
         return;
     case ACT_ACTIVATE:

@@ -47,6 +47,7 @@ static void fill_vol(const struct vmx_item *it, struct arena *a, const char *gro
     v->name = name;
     v->state = o.state;
     v->seen_ms = o.seen_ms;
+    v->size_bytes = o.size_bytes;
     vmx_lock_view(x, vmx_vol_lock(a, name), &v->lock);
     v->used_by = vmx_vol_user(it, name, v->exclusive);
 }
@@ -83,6 +84,7 @@ static void have_vols(struct vmx_item *it, struct vm_have *ret)
         v->wanted = true;
         v->exclusive = pv->exclusive;
         v->creatable = pv->size_bytes != 0;
+        v->want_bytes = pv->size_bytes;
         fill_vol(it, &it->a, pv->group, pv->name, v);
         if (pv->exclusive) {
             take_in(it, pv, v);
@@ -123,6 +125,7 @@ void vmx_have(struct vmx_item *it, const struct vm_env *env, struct vm_have *ret
         .adjusted = it->want.vm.exists && it->adjusted_generation == it->want.vm.generation,
         .last_error = arena_strdup(&it->a, it->last_error),
     };
+    ret->grow_failed = it->failures > 0 && it->failed_kind == ACT_GROW_VOLUME;
     if (it->failed_kind == ACT_ACTIVATE || it->failed_kind == ACT_CREATE_VOLUME) {
         ret->setup_failures = it->failures;
         ret->setup_since_ms = it->first_failed_ms;

@@ -92,7 +92,7 @@ static void answer_soon(struct lvm_call *c)
 
 static void emit(struct host_lvm *h, const struct drv_job *job, enum vol_state state)
 {
-    struct drv_volume v = { .state = state };
+    struct drv_volume v = { .state = state, .size_bytes = job->size_bytes };
     struct drv_event ev = { .kind = DRV_EV_VOLUME, .volume = &v };
 
     if (h->storage.on_event == NULL) {
@@ -140,6 +140,7 @@ static void listed(struct lvm_call *c, const struct cmd_result *r)
             list[i] = (struct drv_volume){ .group = mem_strdup(lv->vg),
                                            .name = mem_strdup(lv->name),
                                            .state = state_of(lv->active),
+                                           .size_bytes = lv->size,
                                            .open = lv->open != LVM_NO };
         }
         job->result.volumes = list;
@@ -171,7 +172,9 @@ static void on_command(void *ctx, const struct cmd_result *r)
     }
     rc = cmd_result_err(r, &err);
     if (rc == 0) {
-        emit(c->h, c->job, c->job->op == DRV_VOL_ACTIVATE ? VOL_ACTIVE : VOL_INACTIVE);
+        emit(c->h, c->job,
+             c->job->op == DRV_VOL_ACTIVATE || c->job->op == DRV_VOL_GROW ? VOL_ACTIVE
+                                                                          : VOL_INACTIVE);
     }
     answer(c, rc == 0 ? NULL : &err);
 }
@@ -201,6 +204,7 @@ static int command(const struct drv_job *job, struct arena *a, const char *const
         return 0;
     }
     step.kind = job->op == DRV_VOL_CREATE     ? ST_VOL_CREATE
+                : job->op == DRV_VOL_GROW     ? ST_VOL_GROW
                 : job->op == DRV_VOL_ACTIVATE ? ST_VOL_ACTIVATE
                                               : ST_VOL_DEACTIVATE;
     return lvm_step_argv(&step, &cmd, a, ret, err);

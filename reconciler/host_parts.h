@@ -9,7 +9,8 @@
  * `job->drv_private` is theirs, `job->result` too (valid only during the callback).
  * Everything happens on the thread of the agent's loop.  The Xen driver passes on what is theirs:
  *
- *   xen_storage  DRV_VOL_CREATE DRV_VOL_ACTIVATE DRV_VOL_DEACTIVATE DRV_ENUM_VOLUMES
+ *   xen_storage  DRV_VOL_CREATE DRV_VOL_GROW DRV_VOL_ACTIVATE DRV_VOL_DEACTIVATE
+ *                DRV_ENUM_VOLUMES
  *   host_apply   DRV_APPLY
  *
  * They are closed by the driver that was given them, after its own jobs have ended.

@@ -93,13 +93,16 @@ static void vol_seen(struct obs *o, const struct drv_volume *v, uint64_t now_ms)
 {
     char *key = mem_printf("%s/%s", v->group, v->name);
     struct vol_entry *e = map_get(&o->vols, key);
+    uint64_t size;
 
     if (e == NULL) {
         e = OBJ_NEW(struct vol_entry);
         (void)map_put(&o->vols, key, e);
     }
+    size = v->size_bytes != 0 ? v->size_bytes : e->v.size_bytes; /* an event may not say it */
     drv_volume_done(&e->v);
     drv_volume_copy(&e->v, v);
+    e->v.size_bytes = v->state == VOL_ABSENT ? 0 : size;
     e->seen_ms = now_ms;
     e->seq = ++o->seq;
     free(key);
@@ -329,6 +332,7 @@ void obs_volume_get(const struct obs *o, const char *group, const char *name, ui
     if (e->seen_ms != 0) {
         ret->state = e->v.state;
         ret->open = e->v.open;
+        ret->size_bytes = e->v.size_bytes;
         ret->seen_ms = e->v.state == VOL_ABSENT ? e->seen_ms
                                                 : freshness(o, o->full_vols_ms, e->seen_ms, now_ms);
     }

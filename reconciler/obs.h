@@ -38,6 +38,7 @@ struct obs_domain {
 struct obs_volume {
     enum vol_state state;
     bool open;
+    uint64_t size_bytes; /* 0: not known */
     uint64_t seen_ms;
 };
 

@@ -17,6 +17,7 @@ void sim_san_free(struct sim_san *s)
 {
     map_done(&s->vols);
     map_done(&s->moves);
+    map_done(&s->sizes);
     free(s);
 }
 
@@ -100,9 +101,18 @@ void sim_emit_domain(struct sim_drv *s, const char *vm)
     drv_domain_done(&d);
 }
 
+uint64_t sim_size(const struct sim_drv *s, const char *group, const char *name)
+{
+    char *key = mem_printf("%s/%s", group, name);
+    uint64_t size = (uint64_t)(uintptr_t)map_get(&s->opts.san->sizes, key);
+
+    free(key);
+    return size;
+}
+
 void sim_emit_volume(struct sim_drv *s, const char *group, const char *name, enum vol_state state)
 {
-    struct drv_volume v = { .state = state };
+    struct drv_volume v = { .state = state, .size_bytes = sim_size(s, group, name) };
     struct drv_event ev = { .kind = DRV_EV_VOLUME, .volume = &v };
 
     v.group = mem_strdup(group);
@@ -190,6 +200,7 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     j->volume = mem_strdup(job->volume);
     j->migration = mem_strdup(job->migration);
     j->peer = mem_strdup(job->peer);
+    j->size_bytes = job->size_bytes;
     j->incarnation = job->incarnation;
     j->token = job->token;
     j->not_after_ms = job->not_after_ms;
@@ -402,6 +413,11 @@ void sim_drv_activate(struct drv *d, const char *group, const char *name)
     (void)map_put(&s->active, key, s);
     sim_emit_volume(s, group, name, VOL_ACTIVE);
     free(key);
+}
+
+uint64_t sim_drv_size(const struct drv *d, const char *group, const char *name)
+{
+    return sim_size(sim_const(d), group, name);
 }
 
 bool sim_drv_active(const struct drv *d, const char *group, const char *name)

@@ -71,6 +71,7 @@ bool sim_drv_running(const struct drv *d, const char *vm); /* and not paused */
 void sim_drv_not_live(struct drv *d, bool on);
 /* A person activates the volume by hand; the driver tells of it. */
 void sim_drv_activate(struct drv *d, const char *group, const char *name);
+uint64_t sim_drv_size(const struct drv *d, const char *group, const char *name); /* bytes */
 bool sim_drv_active(const struct drv *d, const char *group, const char *name);
 uint64_t sim_drv_memory(const struct drv *d, const char *vm); /* bytes, as it was told last */
 uint64_t sim_drv_token(const struct drv *d, const char *vm);  /* of a running guest */

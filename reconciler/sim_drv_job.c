@@ -64,6 +64,13 @@ static bool in_use(const struct sim_drv *s, const char *key)
     return false;
 }
 
+static void size_set(struct sim_drv *s, const char *key, uint64_t size)
+{
+    if (size != 0) {
+        (void)map_put(&s->opts.san->sizes, key, (void *)(uintptr_t)size);
+    }
+}
+
 static int do_volume(struct sim_drv *s, struct sim_job *j, struct err *err)
 {
     char *key = mem_printf("%s/%s", j->group, j->volume);
@@ -71,9 +78,14 @@ static int do_volume(struct sim_drv *s, struct sim_job *j, struct err *err)
 
     if (j->op == DRV_VOL_CREATE) {
         (void)map_put(&s->opts.san->vols, key, s);
+        size_set(s, key, j->size_bytes);
         sim_emit_volume(s, j->group, j->volume, VOL_INACTIVE);
     } else if (map_get(&s->opts.san->vols, key) == NULL) {
         rc = err_set(err, ERR_DRIVER, "volume %s does not exist", key);
+    } else if (j->op == DRV_VOL_GROW) {
+        size_set(s, key, j->size_bytes);
+        sim_emit_volume(s, j->group, j->volume,
+                        map_get(&s->active, key) != NULL ? VOL_ACTIVE : VOL_INACTIVE);
     } else if (j->op == DRV_VOL_ACTIVATE) {
         (void)map_put(&s->active, key, s);
         sim_emit_volume(s, j->group, j->volume, VOL_ACTIVE);
@@ -123,6 +135,7 @@ static int do_stop(struct sim_drv *s, struct sim_job *j, struct err *err)
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
     case DRV_ENUM_DOMAINS:
@@ -144,7 +157,8 @@ bool sim_is_domain_op(enum drv_op op)
 
 bool sim_is_volume_op(enum drv_op op)
 {
-    return op == DRV_VOL_CREATE || op == DRV_VOL_ACTIVATE || op == DRV_VOL_DEACTIVATE;
+    return op == DRV_VOL_CREATE || op == DRV_VOL_GROW || op == DRV_VOL_ACTIVATE ||
+           op == DRV_VOL_DEACTIVATE;
 }
 
 static int perform(struct sim_drv *s, struct sim_job *j, struct err *err)
@@ -205,6 +219,7 @@ static struct drv_volume *list_volumes(struct sim_drv *s, size_t *ret_n)
         list[n].group = mem_strndup(key, (size_t)(slash - key));
         list[n].name = mem_strdup(slash + 1);
         list[n].state = map_get(&s->active, key) != NULL ? VOL_ACTIVE : VOL_INACTIVE;
+        list[n].size_bytes = sim_size(s, list[n].group, list[n].name);
         list[n].open = in_use(s, key);
     }
     *ret_n = n;

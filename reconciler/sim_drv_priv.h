@@ -29,6 +29,7 @@ struct sim_job {
     struct drv_job *job; /* NULL: orphaned */
     enum drv_op op;
     char *vm, *uid, *group, *volume;
+    uint64_t size_bytes;
     uint64_t incarnation, token, not_after_ms;
     uint64_t memory; /* of the object */
     uint32_t vcpus;
@@ -61,6 +62,7 @@ struct sim_drv {
 struct sim_san {
     struct map vols;
     struct map moves; /* migration -> who waits for it (sim_drv_mig.c), owned */
+    struct map sizes; /* "group/name" -> bytes, as a pointer */
 };
 
 /* sim_drv.c */
@@ -68,6 +70,7 @@ uint64_t sim_now(const struct sim_drv *s);
 struct sim_dom *sim_dom(struct sim_drv *s, const char *vm); /* made when missing */
 void sim_fill(const struct sim_dom *d, const char *vm, struct drv_domain *ret);
 void sim_emit_domain(struct sim_drv *s, const char *vm);
+uint64_t sim_size(const struct sim_drv *s, const char *group, const char *name); /* 0: not known */
 void sim_emit_volume(struct sim_drv *s, const char *group, const char *name, enum vol_state state);
 void sim_dom_end(struct sim_drv *s, const char *vm, enum dom_state st, enum dom_reason reason);
 

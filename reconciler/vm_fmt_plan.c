@@ -18,6 +18,8 @@ const char *act_name(enum act_kind k)
         return "acquire";
     case ACT_CREATE_VOLUME:
         return "create-volume";
+    case ACT_GROW_VOLUME:
+        return "grow-volume";
     case ACT_ACTIVATE:
         return "activate";
     case ACT_START:

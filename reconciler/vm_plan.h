@@ -114,6 +114,7 @@ struct vm_vol {
     bool creatable; /* we know group and size */
     struct vm_lock lock;
     enum vol_state state;
+    uint64_t size_bytes, want_bytes; /* as it is, as the spec says; 0: not known */
     uint64_t seen_ms;
     const char *used_by; /* another virtual machine of this host that uses it, or NULL */
 };
@@ -132,6 +133,7 @@ struct vm_have {
     uint32_t vcpus;
     bool adjusted;          /* to this generation of the spec; what the guest makes of it is its */
     const char *last_error; /* of the last failed step, or NULL */
+    bool grow_failed;       /* and that step was to grow a volume */
     /* A volume could not be created or activated so often in a row, and since when. */
     uint32_t setup_failures;
     uint64_t setup_since_ms;
@@ -195,7 +197,8 @@ enum act_kind {
     ACT_DESTROY,
     ACT_PAUSE,
     ACT_UNPAUSE,
-    ACT_ADJUST, /* memory and vcpus of a running guest */
+    ACT_GROW_VOLUME, /* of a running guest, under the metadata lock of its group */
+    ACT_ADJUST,      /* memory and vcpus of a running guest */
     ACT_DEACTIVATE,
     ACT_RELEASE,     /* everything that is held for the vm, one transaction */
     ACT_MIG_JOIN,    /* target: into the peer slots of the vm and its exclusive volumes */

@@ -146,6 +146,30 @@ static void adjust(struct vmp *c)
                             : "spec.vcpus was changed");
 }
 
+/* A volume that the spec has made larger.  What fails is tried again and takes nothing from the
+ * guest; a lease that is too short comes back. */
+static void grow(struct vmp *c)
+{
+    const struct vm_env *e = c->env;
+
+    if (c->want->mig.role != VM_MIG_NONE) {
+        return; /* the other end has loaded the old size, and would keep it */
+    }
+    for (size_t i = 0; i < c->have->n_vols && c->p->n_acts == 0; i++) {
+        const struct vm_vol *v = &c->have->vols[i];
+
+        if (v->wanted && v->exclusive && v->lock.state == VM_LOCK_MINE && v->state == VOL_ACTIVE &&
+            v->size_bytes != 0 && v->size_bytes < v->want_bytes && vm_lease_good(e) &&
+            e->lease_until_ms >= e->now_ms + e->effect_ms) {
+            vmp_act_until(c, ACT_GROW_VOLUME, v->name, e->lease_until_ms - e->effect_ms,
+                          "its spec.size is larger");
+            if (c->have->grow_failed) {
+                vmp_report(c, run_name(c), "VolumeNotGrown", c->have->last_error);
+            }
+        }
+    }
+}
+
 static void keep_running(struct vmp *c)
 {
     bool paused = c->have->state == DOM_PAUSED;
@@ -179,6 +203,7 @@ static void keep_running(struct vmp *c)
     }
     if (!paused && c->want->run == VM_RUN_RUNNING) {
         adjust(c);
+        grow(c);
     }
 }
 

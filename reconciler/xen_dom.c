@@ -345,6 +345,7 @@ void xen_job_begin(struct xen_job *j)
         return;
     case DRV_NONE:
     case DRV_VOL_CREATE:
+    case DRV_VOL_GROW:
     case DRV_VOL_ACTIVATE:
     case DRV_VOL_DEACTIVATE:
     case DRV_ENUM_VOLUMES:

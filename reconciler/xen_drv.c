@@ -297,8 +297,8 @@ static void apply_nobody(struct xen_drv *x, struct drv_job *job)
 
 static bool for_storage(enum drv_op op)
 {
-    return op == DRV_VOL_CREATE || op == DRV_VOL_ACTIVATE || op == DRV_VOL_DEACTIVATE ||
-           op == DRV_ENUM_VOLUMES;
+    return op == DRV_VOL_CREATE || op == DRV_VOL_GROW || op == DRV_VOL_ACTIVATE ||
+           op == DRV_VOL_DEACTIVATE || op == DRV_ENUM_VOLUMES;
 }
 
 static void xen_submit(struct drv *d, struct drv_job *job)

@@ -86,6 +86,29 @@ static void memory_follows(void **state)
     world_done(&w);
 }
 
+/* A volume is made larger under its running guest, under the group's lock, and not a second time.
+ */
+static void volume_grows(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, 4);
+    put_volume(&w, "v1");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    until(&w, 3000, 0, "vm1");
+    assert_int_equal(sim_drv_size(w.hosts[0].drv, "vg", "v1"), 1ULL << 30);
+    sim_drv_fault(w.hosts[0].drv, DRV_VOL_GROW, SIM_FAULT_FAIL, 2);
+    put(&w, "volumes", "v1",
+        json_pack("{s:{s:s, s:s}, s:{s:s, s:s}}", "metadata", "name", "v1", "uid", "v1", "spec",
+                  "volumeGroup", "vg", "size", "3Gi"));
+    run_for(&w, 8000);
+    assert_int_equal(sim_drv_size(w.hosts[0].drv, "vg", "v1"), 3ULL << 30);
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm1"), 1);
+    assert_int_equal(held(&w), 2); /* the group's lock was given back */
+    world_done(&w);
+}
+
 static void activated_by_hand(void **state)
 {
     struct world w;
@@ -482,6 +505,7 @@ int main(void)
         cmocka_unit_test(moves_cold),
         cmocka_unit_test(stubborn_guest_is_destroyed),
         cmocka_unit_test(memory_follows),
+        cmocka_unit_test(volume_grows),
         cmocka_unit_test(activated_by_hand),
         cmocka_unit_test(guest_ends),
         cmocka_unit_test(hidden_domain_is_not_started_twice),

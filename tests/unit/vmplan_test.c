@@ -175,6 +175,7 @@ static void read_have(struct world *w, const char *l)
     w->have.look_after_ms = at(w, l, "look-after", 0);
     w->have.memory_target_bytes = at(w, l, "memory", 0);
     w->have.vcpus = (uint32_t)at(w, l, "vcpus", 0);
+    w->have.grow_failed = word(w, l, "grow-failed") != NULL;
     w->have.adjusted = word(w, l, "adjusted") != NULL;
     w->have.sent = word(w, l, "sent") != NULL;
     w->have.commit_refused = word(w, l, "refused") != NULL;
@@ -212,6 +213,8 @@ static void read_vol(struct world *w, const char *l)
     v->lock = read_lock(w, l);
     v->state = (enum vol_state)pick(w, l, "state", states, VOL_UNKNOWN);
     v->seen_ms = at(w, l, "seen", NOW - 100);
+    v->size_bytes = strtoull(word(w, l, "size") == NULL ? "0" : word(w, l, "size"), NULL, 10);
+    v->want_bytes = strtoull(word(w, l, "wants") == NULL ? "0" : word(w, l, "wants"), NULL, 10);
     v->used_by = word(w, l, "used-by");
 }
 
@@ -416,6 +419,8 @@ static void random_world(struct prng *r, struct world *w)
         v->state = prng_below(r, 2) == 0 ? VOL_ACTIVE : (enum vol_state)prng_below(r, 4);
         v->seen_ms = NOW - prng_below(r, 6000);
         v->used_by = prng_below(r, 6) == 0 ? "vm2" : NULL;
+        v->size_bytes = prng_below(r, 3);
+        v->want_bytes = prng_below(r, 3);
         random_lock(r, &v->lock);
     }
     w->intent.phase = (enum vm_phase)prng_below(r, VM_PHASE_RECEIVING + 1);
