@@ -130,7 +130,7 @@ static void op_in(struct arena *a, const struct native_op *o, struct txn_op *ret
                             .keep_lease = (o->flags & NATIVE_KEEP_LEASE) != 0,
                             .count_only = (o->flags & NATIVE_COUNT_ONLY) != 0,
                             .keys_only = (o->flags & NATIVE_KEYS_ONLY) != 0 };
-    if (o->kind == NATIVE_OP_PUT) {
+    if (o->kind == NATIVE_OP_PUT && !ret->keep_value) {
         ret->value = value_in(o->value);
     }
 }

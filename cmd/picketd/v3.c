@@ -22,23 +22,40 @@ struct v3_code {
 
 static const struct v3_code v3_codes[] = {
     { ERR_BAD_REQUEST, 3, 400 },     { ERR_INVALID, 3, 400 },      { ERR_TIMEOUT, 4, 504 },
-    { ERR_UNKNOWN_OUTCOME, 4, 504 }, { ERR_NOT_FOUND, 5, 404 },    { ERR_EXISTS, 9, 400 },
+    { ERR_UNKNOWN_OUTCOME, 4, 504 }, { ERR_NOT_FOUND, 5, 404 },    { ERR_EXISTS, 9, 412 },
     { ERR_DENIED, 7, 403 },          { ERR_LIMIT, 8, 429 },        { ERR_COMPACTED, 11, 400 },
     { ERR_NO_QUORUM, 14, 503 },      { ERR_NOT_LEADER, 14, 503 },  { ERR_UNAUTHORIZED, 16, 401 },
     { ERR_TOO_LARGE, 3, 400 },       { ERR_UNSUPPORTED, 12, 501 },
 };
 
-void v3_err(struct rest *r, const struct err *err)
+/* etcd's words for what the state machine says in its own: programs look for them. */
+static void v3_translate(const struct err *err, struct err *ret)
 {
-    struct v3_code c = { err->code, 2, 500 };
+    bool lease = strstr(err->msg, "lease ") != NULL && strstr(err->msg, " exist") != NULL;
 
+    *ret = *err;
+    if (err->code == ERR_NOT_FOUND && lease) {
+        (void)err_set(ret, ERR_NOT_FOUND, "etcdserver: requested lease not found");
+    } else if (err->code == ERR_NOT_FOUND && str_starts(err->msg, "put that keeps")) {
+        (void)err_set(ret, ERR_BAD_REQUEST, "etcdserver: key not found");
+    } else if (err->code == ERR_EXISTS && lease) {
+        (void)err_set(ret, ERR_EXISTS, "etcdserver: lease already exists");
+    }
+}
+
+void v3_err(struct rest *r, const struct err *ours)
+{
+    struct v3_code c = { ours->code, 2, 500 };
+    struct err err;
+
+    v3_translate(ours, &err);
     for (size_t i = 0; i < ARRAY_LEN(v3_codes); i++) {
-        if (v3_codes[i].code == err->code) {
+        if (v3_codes[i].code == err.code) {
             c = v3_codes[i];
         }
     }
     rest_json(r, c.http,
-              json_pack("{s:s, s:i, s:s}", "error", err->msg, "code", c.grpc, "message", err->msg));
+              json_pack("{s:s, s:i, s:s}", "error", err.msg, "code", c.grpc, "message", err.msg));
 }
 
 /* --- range -------------------------------------------------------------------------------------
@@ -249,31 +266,53 @@ static void single_done(void *data, const struct err *err, const struct cmd_answ
     rest_json(r, 200, out);
 }
 
-static void txn_done(void *data, const struct err *err, const struct cmd_answer *ans)
+/* Does this operation make the transaction's revision? */
+static bool txn_wrote(const struct txn_answer *a)
+{
+    return a->kind == TXN_PUT || (a->kind == TXN_DELETE && a->count > 0);
+}
+
+/* In each answer the revision as it was when that operation was done. */
+static json_t *txn_responses(const struct cmd_answer *ans)
 {
     static const char *const names[] = { [TXN_PUT] = "response_put",
                                          [TXN_DELETE] = "response_delete_range",
                                          [TXN_GET] = "response_range" };
+    uint64_t rev = ans->rev;
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < ans->n_answers; i++) {
+        if (txn_wrote(&ans->answers[i])) {
+            rev = ans->rev - 1;
+        }
+    }
+    for (size_t i = 0; i < ans->n_answers; i++) {
+        json_t *one = v3_answer(&ans->answers[i]);
+
+        rev = txn_wrote(&ans->answers[i]) ? ans->rev : rev;
+        (void)json_object_set_new(one, "header", json_object());
+        v3_set_u64(json_object_get(one, "header"), "revision", rev);
+        (void)json_array_append_new(list, json_pack("{s:o}", names[ans->answers[i].kind], one));
+    }
+    return list;
+}
+
+static void txn_done(void *data, const struct err *err, const struct cmd_answer *ans)
+{
     struct rest *r = data;
-    json_t *out, *list;
+    json_t *out;
 
     if (err != NULL) {
         v3_err(r, err);
         return;
     }
     out = json_pack("{s:o}", "header", v3_header(r->node, ans->rev));
-    list = json_array();
-    for (size_t i = 0; i < ans->n_answers; i++) {
-        json_t *one = v3_answer(&ans->answers[i]);
-
-        (void)json_object_set_new(one, "header", json_object());
-        v3_set_u64(json_object_get(one, "header"), "revision", ans->rev);
-        (void)json_array_append_new(list, json_pack("{s:o}", names[ans->answers[i].kind], one));
-    }
     if (ans->succeeded) {
         (void)json_object_set_new(out, "succeeded", json_true());
     }
-    (void)json_object_set_new(out, "responses", list);
+    if (ans->n_answers > 0) {
+        (void)json_object_set_new(out, "responses", txn_responses(ans));
+    }
     rest_json(r, 200, out);
 }
 

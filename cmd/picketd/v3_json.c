@@ -213,7 +213,9 @@ int v3_put_decode(const json_t *body, struct arena *a, struct txn_op *ret, struc
         return err_set(err, ERR_BAD_REQUEST, "etcdserver: lease is provided");
     }
     ret->key = in_space(a, key);
-    if (ret->value.p == NULL) {
+    if (ret->keep_value) {
+        ret->value = (struct bytes){ 0 };
+    } else if (ret->value.p == NULL) {
         ret->value.p = (const uint8_t *)"";
     }
     return 0;

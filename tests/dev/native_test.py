@@ -146,6 +146,9 @@ def raw_keys(c):
     m = c.call(RANGE, "a", None, 0, 0, 0)
     same(m[3], [[2, 1, [[b"a", b"2", rev, rev + 1, 2, 0]]]], "get")
     same(c.call(RANGE, "a", None, 0, 0, rev)[3][0][2][0][1], b"1", "get at a revision")
+    same(c.call(PUT, "a", None, 0, KEEP_VALUE)[0], RESULT, "put that keeps the value")
+    same(c.call(RANGE, "a", None, 0, 0, 0)[3][0][2][0][1], b"2", "and it is kept")
+    error(c.call(PUT, "nothing", None, 0, KEEP_VALUE), "NOT_FOUND")
     same(c.call(RANGE, "nothing", None, 0, SERIALIZABLE, 0)[3], [[2, 0, []]], "get of nothing")
     for k in "bcdef":
         c.call(PUT, k, "", 0, 0)
