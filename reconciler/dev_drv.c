@@ -72,6 +72,8 @@ static void answer(struct dev_drv *d, struct dev_job *j)
             .memory_free_bytes = d->memory_bytes > used ? d->memory_bytes - used : 0,
             .cpus = d->cpus,
             .hypervisor = name,
+            .live = d->mover != NULL,
+            .live_pv = d->mover != NULL,
         };
         break;
     }
@@ -97,6 +99,7 @@ static void answer(struct dev_drv *d, struct dev_job *j)
     case DRV_PING:
         break;
     }
+    job->result.suspended_ms = j->suspended_ms;
     job->cb(job, NULL);
 }
 
@@ -217,7 +220,7 @@ static void dev_submit(struct drv *drv, struct drv_job *job)
     case DRV_MIG_SUSPEND:
     case DRV_MIG_RESUME:
     case DRV_MIG_RECEIVE:
-        (void)dev_job_fail(j, ERR_UNSUPPORTED, "dev guests cannot migrate; use a cold migration");
+        dev_mig_job(d, j);
         return;
     case DRV_PING:
     case DRV_NONE:
@@ -242,12 +245,15 @@ static void dev_abort(struct drv *drv, struct drv_job *job)
     }
 }
 
-static void on_timer_closed(uv_handle_t *h)
+static void on_handle_closed(uv_handle_t *h)
 {
     struct dev_drv *d = h->data;
     void (*on_closed)(void *ctx) = d->on_closed;
     void *ctx = d->on_closed_ctx;
 
+    if (--d->handles > 0) {
+        return;
+    }
     map_done(&d->guests);
     map_done(&d->dying);
     free(d->dir);
@@ -267,7 +273,12 @@ static void on_timer_closed(uv_handle_t *h)
 static void close_if_idle(struct dev_drv *d)
 {
     if (d->closing && d->jobs == 0 && d->ping == NULL && !uv_is_closing((uv_handle_t *)&d->timer)) {
-        uv_close((uv_handle_t *)&d->timer, on_timer_closed);
+        if (d->mover != NULL) {
+            xen_mover_free(d->mover);
+            d->mover = NULL;
+        }
+        uv_close((uv_handle_t *)&d->timer, on_handle_closed);
+        uv_close((uv_handle_t *)&d->moved, on_handle_closed);
     }
 }
 
@@ -292,6 +303,7 @@ static void dev_close(struct drv *drv, void (*on_closed)(void *ctx), void *ctx)
         (void)map_del(&d->dying, vm);
         (void)dev_job_fail(v, ERR_UNKNOWN_OUTCOME, "the driver is being closed");
     }
+    dev_mig_close(d);
     for (size_t i = 0; map_next(&d->guests, &i, &vm, &v);) {
         dev_guest_drop(v); /* it runs on */
     }
@@ -350,6 +362,8 @@ int dev_drv_new(const struct dev_drv_opts *opts, struct drv **ret, struct err *e
     CHECK(uv_timer_init(d->loop, &d->timer) == 0);
     d->timer.data = d;
     d->ping = host_ping_new(d->loop, PING_UDP);
+    d->handles = 2;
+    dev_mig_open(d, opts);
     rc = make_dirs(d, err);
     if (rc != 0) {
         drv_close(&d->drv, NULL, NULL);

@@ -51,7 +51,8 @@ static void fill(const struct dev_state *s, struct drv_domain *ret)
     ret->vm = mem_strdup(s->vm);
     ret->uid = mem_strdup(s->uid);
     if (alive(s, &letter)) {
-        ret->state = letter == 'T' || letter == 't' ? DOM_PAUSED : DOM_RUNNING;
+        ret->state = letter == 'T' || letter == 't' || s->suspended ? DOM_PAUSED : DOM_RUNNING;
+        ret->detail = s->suspended ? mem_strdup("suspended to be moved") : NULL;
         return;
     }
     ret->state = DOM_STOPPED;
@@ -111,8 +112,6 @@ static int read_state(struct dev_drv *d, const char *vm, struct dev_state *ret, 
     return rc;
 }
 
-static void see(struct dev_drv *d, const char *vm);
-
 static void on_exit_seen(uv_poll_t *p, int status, int events)
 {
     struct dev_guest *g = p->data;
@@ -132,7 +131,7 @@ static void on_exit_seen(uv_poll_t *p, int status, int events)
         emit_absent(d, vm);
         dev_job_done(j);
     } else {
-        see(d, vm);
+        dev_dom_see(d, vm);
     }
     free(vm);
 }
@@ -182,7 +181,7 @@ static bool watch(struct dev_drv *d, const struct dev_state *s)
 }
 
 /* Look at one guest and tell. */
-static void see(struct dev_drv *d, const char *vm)
+void dev_dom_see(struct dev_drv *d, const char *vm)
 {
     struct drv_domain dom;
     struct dev_state s;
@@ -340,7 +339,11 @@ static void on_closed(uv_handle_t *h)
     }
     j->text[j->n_text] = '\0';
     j->text[strcspn(j->text, "\n")] = '\0';
-    see(d, j->job->vm);
+    if (j->job->op == DRV_MIG_RECEIVE) {
+        dev_mig_launched(d, j);
+        return;
+    }
+    dev_dom_see(d, j->job->vm);
     if (j->aborted) {
         (void)dev_job_fail(j, ERR_UNKNOWN_OUTCOME, "the start of %s was aborted", j->job->vm);
     } else if (j->status != 0 || !str_starts(j->text, "ok ")) {
@@ -379,9 +382,10 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-static void spawn(struct dev_drv *d, struct dev_job *j, struct argv *a)
+static void spawn(struct dev_drv *d, struct dev_job *j, struct argv *a, int fd)
 {
-    uv_stdio_container_t io[3] = { { .flags = UV_IGNORE },
+    uv_stdio_container_t io[3] = { { .flags = fd < 0 ? UV_IGNORE : UV_INHERIT_FD,
+                                     .data = { .fd = fd } },
                                    { .flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE },
                                    { .flags = UV_INHERIT_FD, .data = { .fd = 2 } } };
     uv_process_options_t o = {
@@ -407,19 +411,11 @@ static void spawn(struct dev_drv *d, struct dev_job *j, struct argv *a)
     CHECK(uv_read_start((uv_stream_t *)&j->out, on_alloc, on_read) == 0);
 }
 
-void dev_dom_start(struct dev_drv *d, struct dev_job *j)
+void dev_dom_launch(struct dev_drv *d, struct dev_job *j, int fd)
 {
     const struct drv_job *job = j->job;
     struct argv a = { 0 };
-    struct dev_state s;
-    struct err err;
-    int rc = read_state(d, job->vm, &s, &err);
 
-    if (rc == 0) {
-        dev_state_done(&s);
-        (void)dev_job_fail(j, ERR_DRIVER, "a domain of %s exists on %s", job->vm, d->host);
-        return;
-    }
     a.v[a.n++] = mem_strdup(d->guest_path);
     arg(&a, "--vm", mem_strdup(job->vm));
     arg(&a, "--uid", mem_strdup(job->uid));
@@ -431,15 +427,35 @@ void dev_dom_start(struct dev_drv *d, struct dev_job *j)
     arg(&a, "--memory", mem_printf("%" PRIu64, jget_size(job->object, "spec.memory", 0)));
     arg(&a, "--not-after", mem_printf("%" PRIu64, job->not_after_ms));
     arg(&a, "--log", mem_printf("%s/%s.log", d->guests_dir, job->vm));
+    if (fd >= 0) {
+        a.v[a.n++] = mem_strdup("--receive");
+    }
     if (add_disks(d, j, &a) == 0) {
-        spawn(d, j, &a);
+        spawn(d, j, &a, fd);
     }
     argv_done(&a);
+}
+
+void dev_dom_start(struct dev_drv *d, struct dev_job *j)
+{
+    struct dev_state s;
+    struct err err;
+
+    if (read_state(d, j->job->vm, &s, &err) == 0) {
+        dev_state_done(&s);
+        (void)dev_job_fail(j, ERR_DRIVER, "a domain of %s exists on %s", j->job->vm, d->host);
+        return;
+    }
+    dev_dom_launch(d, j, -1);
 }
 
 void dev_dom_abort(struct dev_drv *d, struct dev_job *j)
 {
     j->aborted = true;
+    if (j->job->op >= DRV_MIG_SUSPEND && j->job->op <= DRV_MIG_RECEIVE) {
+        dev_mig_abort(d, j);
+        return;
+    }
     if (j->job->op == DRV_START) {
         /* Only the launcher; a guest that it has forked is found by the look that follows. */
         (void)uv_process_kill(&j->process, SIGKILL);
@@ -458,13 +474,13 @@ void dev_dom_abort(struct dev_drv *d, struct dev_job *j)
 /* --- signals -----------------------------------------------------------------------------------
  */
 
-static int send_signal(const struct dev_guest *g, int sig)
+int dev_dom_send_signal(const struct dev_guest *g, int sig)
 {
     return syscall(SYS_pidfd_send_signal, g->pidfd, sig, NULL, 0) == 0 ? 0 : errno;
 }
 
 /* A stopped process changes its state letter a moment after the signal: wait for it briefly. */
-static void settle(const struct dev_guest *g, bool stopped)
+void dev_dom_settle(const struct dev_guest *g, bool stopped)
 {
     struct timespec moment = { 0, 1000000 };
     uint64_t start;
@@ -478,6 +494,32 @@ static void settle(const struct dev_guest *g, bool stopped)
     }
 }
 
+struct dev_guest *dev_dom_watched(struct dev_drv *d, const char *vm)
+{
+    struct dev_guest *g = map_get(&d->guests, vm);
+    struct dev_state s;
+    struct err err;
+
+    if (g == NULL && read_state(d, vm, &s, &err) == 0) {
+        g = watch(d, &s) ? map_get(&d->guests, vm) : NULL;
+        dev_state_done(&s);
+    }
+    return g;
+}
+
+static bool is_suspended(struct dev_drv *d, const char *vm)
+{
+    struct dev_state s;
+    struct err err;
+    bool yes = read_state(d, vm, &s, &err) == 0;
+
+    if (yes) {
+        yes = s.suspended;
+        dev_state_done(&s);
+    }
+    return yes;
+}
+
 void dev_dom_signal(struct dev_drv *d, struct dev_job *j)
 {
     const struct dev_guest *g = map_get(&d->guests, j->job->vm);
@@ -485,18 +527,22 @@ void dev_dom_signal(struct dev_drv *d, struct dev_job *j)
     int r;
 
     if (g == NULL) {
-        see(d, j->job->vm);
+        dev_dom_see(d, j->job->vm);
         (void)dev_job_fail(j, ERR_DRIVER, "%s does not run on %s", j->job->vm, d->host);
         return;
     }
-    r = send_signal(g, sig);
+    if (is_suspended(d, j->job->vm)) {
+        (void)dev_job_fail(j, ERR_DRIVER, "%s is suspended to be moved", j->job->vm);
+        return;
+    }
+    r = dev_dom_send_signal(g, sig);
     if (r != 0) {
         (void)dev_job_fail(j, ERR_DRIVER, "signal %d to %s: %s", sig, j->job->vm, strerror(r));
         return;
     }
     if (sig != SIGTERM) {
-        settle(g, sig == SIGSTOP);
-        see(d, j->job->vm);
+        dev_dom_settle(g, sig == SIGSTOP);
+        dev_dom_see(d, j->job->vm);
     }
     dev_job_done(j);
 }
@@ -521,7 +567,7 @@ void dev_dom_destroy(struct dev_drv *d, struct dev_job *j)
     }
     if (g != NULL) {
         (void)map_put(&d->dying, j->job->vm, j);
-        (void)send_signal(g, SIGKILL); /* gone already: the poll tells */
+        (void)dev_dom_send_signal(g, SIGKILL); /* gone already: the poll tells */
         return;
     }
     path = dev_state_path(d, j->job->vm);

@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "reconciler/dev_drv.h"
 #include "reconciler/host_ping.h"
+#include "reconciler/xen_move.h"
 
 #define DEV_DRV_MAGIC 0x64657664U
 #define DEV_DISKS_MAX 64
@@ -20,6 +21,8 @@ struct dev_state {
     uint64_t incarnation, token, start, since_wall_ms, memory;
     pid_t pid;
     bool stopped;
+    bool suspended; /* to be moved */
+    uint64_t suspended_ms;
     enum dom_reason reason;
 };
 
@@ -55,6 +58,18 @@ struct dev_job {
     int64_t status;
     unsigned open; /* handles that have not been closed */
     bool aborted;
+    /* a live migration (dev_drv_mig.c) */
+    struct dev_job *mig_next; /* in the list of those under way */
+    int mig_stage;
+    struct xen_move *move;
+    enum xen_move_state mig_seen;
+    int move_fd;    /* the guest's end: the move's */
+    uv_pipe_t fifo; /* source: from the guest */
+    uv_pipe_t wire; /* and to the move */
+    uv_write_t write;
+    char *chunk;
+    int mig_code; /* to fail with, when everything has closed; 0: not */
+    uint64_t suspended_ms;
 };
 
 struct dev_drv {
@@ -64,9 +79,13 @@ struct dev_drv {
     char *dir, *host, *boot_id, *guest_path;
     char *guests_dir, *active_dir, *san_dir;
     uint64_t memory_bytes, cpus;
-    struct map guests; /* vm -> struct dev_guest: running ones */
-    struct map dying;  /* vm -> struct dev_job: destroys that wait for the exit */
-    uv_timer_t timer;  /* runs the callbacks of finished jobs, and one start */
+    struct xen_mover *mover; /* NULL: it could not be made, nothing migrates */
+    uv_async_t moved;        /* the state of a move changed */
+    struct dev_job *migs;    /* under way */
+    unsigned handles;        /* of the driver that have not closed */
+    struct map guests;       /* vm -> struct dev_guest: running ones */
+    struct map dying;        /* vm -> struct dev_job: destroys that wait for the exit */
+    uv_timer_t timer;        /* runs the callbacks of finished jobs, and one start */
     struct dev_job *done, **done_tail;
     struct host_ping *ping; /* NULL: closed */
     struct dev_job *starts, **starts_tail;
@@ -91,6 +110,20 @@ void dev_guest_drop(struct dev_guest *g);
 /* Does a guest that runs have this file open? */
 bool dev_dom_uses(const struct dev_drv *d, const char *path);
 uint64_t dev_dom_memory(const struct dev_drv *d);
+
+/* Spawn picket-guest with what is in the job; its standard input is `fd`, or nothing (-1). */
+void dev_dom_launch(struct dev_drv *d, struct dev_job *j, int fd);
+void dev_dom_see(struct dev_drv *d, const char *vm);
+struct dev_guest *dev_dom_watched(struct dev_drv *d, const char *vm); /* NULL: it does not run */
+int dev_dom_send_signal(const struct dev_guest *g, int sig);
+void dev_dom_settle(const struct dev_guest *g, bool stopped);
+
+/* dev_drv_mig.c */
+void dev_mig_open(struct dev_drv *d, const struct dev_drv_opts *opts);
+void dev_mig_close(struct dev_drv *d);
+void dev_mig_job(struct dev_drv *d, struct dev_job *j);
+void dev_mig_abort(struct dev_drv *d, struct dev_job *j);
+void dev_mig_launched(struct dev_drv *d, struct dev_job *j); /* RECEIVE: the launcher has ended */
 
 /* dev_drv_vol.c */
 char *dev_vol_path(const struct dev_drv *d, const char *group, const char *name);

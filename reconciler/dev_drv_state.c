@@ -41,8 +41,12 @@ static bool parse_number(const char *key, const char *value, struct dev_state *s
         const char *key;
         uint64_t *dst;
     } fields[] = {
-        { "incarnation", &s->incarnation }, { "token", &s->token },   { "start", &s->start },
-        { "since", &s->since_wall_ms },     { "memory", &s->memory },
+        { "incarnation", &s->incarnation },
+        { "token", &s->token },
+        { "start", &s->start },
+        { "since", &s->since_wall_ms },
+        { "memory", &s->memory },
+        { "suspended", &s->suspended_ms },
     };
     uint64_t pid;
 
@@ -96,6 +100,7 @@ static bool parse_line(char *line, struct dev_state *s)
         s->disks[s->n_disks++] = mem_strdup(value);
     } else if (str_eq(line, "state")) {
         s->stopped = str_eq(value, "Stopped");
+        s->suspended = str_eq(value, "Suspended");
     } else if (str_eq(line, "reason")) {
         return parse_reason(value, &s->reason);
     }

@@ -23,8 +23,9 @@ size_t vmx_wants(struct vmx *x)
     for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
         const struct vmx_item *it = v;
 
-        n += it->want.vm.exists && it->want.vm.assign == VM_ASSIGN_HERE &&
-             it->want.vm.run != VM_RUN_STOPPED && it->rec.plan.latch == VM_LATCH_NONE;
+        n += it->want.vm.exists && it->want.vm.run != VM_RUN_STOPPED &&
+             ((it->want.vm.assign == VM_ASSIGN_HERE && it->rec.plan.latch == VM_LATCH_NONE) ||
+              it->want.vm.mig.role == VM_MIG_TARGET);
     }
     return n;
 }

@@ -151,10 +151,12 @@ static void join(struct vmp *c)
     vmp_report(c, "Starting", "Joining", why);
     mig_report(c, "Joining", c->have->last_error);
     if (c->want->invalid != NULL) {
-        mig_report(c, "Joining", c->want->invalid);
         vmp_block(c, 0, c->want->invalid);
     } else if (may_receive(c)) {
         vmp_act(c, ACT_MIG_JOIN, c->want->name, why);
+    }
+    if (c->p->blocked_why != NULL) {
+        mig_report(c, "Joining", c->p->blocked_why);
     }
 }
 

@@ -307,7 +307,10 @@ static int open_dev(struct program *p, struct drv **ret, struct err *err)
     struct dev_drv_opts o = { .loop = &p->loop,
                               .dir = p->values[OPT_DEV_DIR],
                               .host = p->values[OPT_NAME],
-                              .boot_id = p->boot_id };
+                              .boot_id = p->boot_id,
+                              .tls_cert = p->values[OPT_TLS_CERT],
+                              .tls_key = p->values[OPT_TLS_KEY],
+                              .tls_ca = p->values[OPT_TLS_CA] };
     char *guest =
         p->values[OPT_GUEST] != NULL ? mem_strdup(p->values[OPT_GUEST]) : sibling("picket-guest");
     int rc;

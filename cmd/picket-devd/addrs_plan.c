@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "cmd/picket-devd/cuts_plan.h"
 
+#define MIGRATION_PORT 7445U /* as cmd/picketd/ctl_mig.h has it */
 #define SNMP_PORT 161
 
 void addrs_done(struct addrs *a)
@@ -155,6 +156,7 @@ static void add_host_line(const struct addrs_world *w, int host, int to, int lin
     for (unsigned p = w->port; p <= w->port + 1U; p++) {
         buf_printf(out, "%s:%u %s:%u\n", declared, p, ip, p);
     }
+    buf_printf(out, "%s:%u %s:%u\n", declared, MIGRATION_PORT, ip, w->port + ADDRS_MIGRATION);
 }
 
 static void render_host(const struct addrs_world *w, int host, const struct addrs_host *to,

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 
 #define ADDRS_LINKS 2
+#define ADDRS_MIGRATION 4U /* from the base port to the port of live migrations */
 
 /* What the API's objects declare: {"hosts": {NAME: {"addresses": [..], "migration": ".."}}, "pdus":
  * {NAME: "IP:PORT"}, "checks": {NAME: [ADDRESS...]}}.  A zeroed struct knows nothing. */

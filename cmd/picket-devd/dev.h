@@ -79,7 +79,7 @@ struct dev {
     char dir[DEV_PATH_MAX];
     char bin_dir[DEV_PATH_MAX];
     char cluster_id[37];
-    uint16_t port; /* peers; +1 API, +2 PDU, +3 gateway */
+    uint16_t port; /* peers; +1 API, +2 PDU, +3 gateway, +4 migration */
     struct dev_host hosts[DEV_HOSTS_MAX];
     size_t n_hosts;
     struct cuts cuts;

@@ -408,11 +408,27 @@ static int open_pair(struct dev *d, int from, int to, struct err *err)
     return rc;
 }
 
+/* Every agent can send a guest to every other. */
+static int open_migration(struct dev *d, int from, int to, struct err *err)
+{
+    int rc = 0;
+
+    for (int link = 1; rc == 0 && link <= DEV_LINKS; link++) {
+        rc = relay_open(d, from, to, link, d->port + ADDRS_MIGRATION, err);
+    }
+    return rc;
+}
+
 static int open_host(struct dev *d, const struct dev_host *h, struct err *err)
 {
     char ip[32], pdu[32];
     int rc = 0;
 
+    for (size_t i = 0; rc == 0 && i < d->n_hosts; i++) {
+        if (&d->hosts[i] != h) {
+            rc = open_migration(d, h->number, d->hosts[i].number, err);
+        }
+    }
     for (size_t i = 0; rc == 0 && i < d->n_hosts; i++) {
         if (d->hosts[i].voter && &d->hosts[i] != h) {
             rc = open_pair(d, h->number, d->hosts[i].number, err);
@@ -507,7 +523,8 @@ static bool port_free(struct dev *d, unsigned port)
     }
     for (size_t i = 0; i < d->n_hosts; i++) {
         addrs_ip(d->hosts[i].number, d->hosts[i].number, 1, ip);
-        if (!can_bind(SOCK_STREAM, ip, port) || !can_bind(SOCK_STREAM, ip, port + 1)) {
+        if (!can_bind(SOCK_STREAM, ip, port) || !can_bind(SOCK_STREAM, ip, port + 1) ||
+            !can_bind(SOCK_STREAM, ip, port + ADDRS_MIGRATION)) {
             return false;
         }
         addrs_ip(END_OPERATOR, d->hosts[i].number, 1, ip);

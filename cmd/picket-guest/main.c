@@ -7,7 +7,8 @@
  *
  * Nobody can wait for it, so it writes down itself how it ended, in its state file:
  * SIGTERM shuts it down, SIGUSR1 is a power-off from inside, SIGUSR2 a crash, SIGRTMIN a reboot;
- * SIGRTMIN+1 makes it deaf to SIGTERM from then on.
+ * SIGRTMIN+1 makes it deaf to SIGTERM from then on.  SIGRTMIN+2 and +3 are of live migration
+ * (mig.c).
  */
 
 #include <errno.h>
@@ -27,22 +28,9 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "cmd/picket-guest/guest.h"
 
-#define DISKS_MAX 64
 #define WRITE_MS 100U
-
-struct guest {
-    const char *vm, *uid, *host, *state, *boot_id, *log;
-    const char *incarnation, *token, *memory;
-    uint64_t not_after_ms;
-    const char *disks[DISKS_MAX];
-    int fds[DISKS_MAX];
-    size_t n_disks;
-    uint64_t since_wall_ms;
-    uint64_t start_time; /* field 22 of /proc/self/stat */
-    uint64_t seq;
-    bool deaf;
-};
 
 static int usage(const char *why)
 {
@@ -50,7 +38,7 @@ static int usage(const char *why)
                   "picket-guest: %s\n"
                   "usage: picket-guest --vm NAME --uid UID --host HOST --incarnation N --token N\n"
                   "       --state FILE --boot-id ID [--disk FILE]... [--not-after BOOTTIME_MS]\n"
-                  "       [--memory BYTES] [--log FILE]\n"
+                  "       [--memory BYTES] [--log FILE] [--receive]\n"
                   "picket-agent starts it; see docs/agent.md.\n",
                   why);
     return 2;
@@ -59,12 +47,19 @@ static int usage(const char *why)
 static bool parse(int argc, char **argv, struct guest *g)
 {
     static const struct option options[] = {
-        { "vm", required_argument, NULL, 'v' },     { "uid", required_argument, NULL, 'u' },
-        { "host", required_argument, NULL, 'h' },   { "incarnation", required_argument, NULL, 'i' },
-        { "token", required_argument, NULL, 't' },  { "disk", required_argument, NULL, 'd' },
-        { "state", required_argument, NULL, 's' },  { "boot-id", required_argument, NULL, 'b' },
-        { "memory", required_argument, NULL, 'm' }, { "not-after", required_argument, NULL, 'n' },
-        { "log", required_argument, NULL, 'l' },    { NULL, 0, NULL, 0 },
+        { "vm", required_argument, NULL, 'v' },
+        { "uid", required_argument, NULL, 'u' },
+        { "host", required_argument, NULL, 'h' },
+        { "incarnation", required_argument, NULL, 'i' },
+        { "token", required_argument, NULL, 't' },
+        { "disk", required_argument, NULL, 'd' },
+        { "state", required_argument, NULL, 's' },
+        { "boot-id", required_argument, NULL, 'b' },
+        { "memory", required_argument, NULL, 'm' },
+        { "not-after", required_argument, NULL, 'n' },
+        { "log", required_argument, NULL, 'l' },
+        { "receive", no_argument, NULL, 'r' },
+        { NULL, 0, NULL, 0 },
     };
     int c;
 
@@ -103,6 +98,9 @@ static bool parse(int argc, char **argv, struct guest *g)
         case 'l':
             g->log = optarg;
             break;
+        case 'r':
+            g->receive = true;
+            break;
         case 'n':
             if (!str_parse_u64(optarg, &g->not_after_ms)) {
                 return false;
@@ -140,7 +138,7 @@ static uint64_t start_time(void)
 }
 
 /* Replace the state file in one step, so that a reader sees one state or the other. */
-static bool write_state(const struct guest *g, const char *state, const char *reason)
+bool guest_write_state(const struct guest *g, const char *state, const char *reason)
 {
     struct buf b = { 0 };
     struct buf tmp = { 0 };
@@ -155,7 +153,7 @@ static bool write_state(const struct guest *g, const char *state, const char *re
     for (size_t i = 0; i < g->n_disks; i++) {
         buf_printf(&b, "disk=%s\n", g->disks[i]);
     }
-    buf_printf(&b, "state=%s\nreason=%s\n", state, reason);
+    buf_printf(&b, "state=%s\nreason=%s\nsuspended=%" PRIu64 "\n", state, reason, g->suspended_ms);
     buf_printf(&tmp, "%s.tmp", g->state);
     fd = open(buf_cstr(&tmp), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd >= 0) {
@@ -170,7 +168,7 @@ static bool write_state(const struct guest *g, const char *state, const char *re
 
 static void end(const struct guest *g, const char *reason)
 {
-    (void)write_state(g, "Stopped", reason);
+    (void)guest_write_state(g, "Stopped", reason);
     if (str_eq(reason, "GuestCrash")) {
         struct rlimit none = { 0, 0 };
 
@@ -188,6 +186,7 @@ static bool write_disks(struct guest *g)
                      clock_now_ms(), clock_wall_ms(), g->host, g->vm, g->incarnation, g->token,
                      ++g->seq, (int)getpid());
 
+    mig_touch(g);
     for (size_t i = 0; i < g->n_disks; i++) {
         if (write(g->fds[i], line, (size_t)n) != n) {
             return false;
@@ -198,6 +197,9 @@ static bool write_disks(struct guest *g)
 
 static void on_signal(struct guest *g, int sig)
 {
+    if (g->suspended_ms != 0 && sig != SIGRTMIN + 3) {
+        return; /* a suspended guest hears nothing */
+    }
     if (sig == SIGTERM && !g->deaf) {
         end(g, "Shutdown");
     } else if (sig == SIGUSR1) {
@@ -208,6 +210,10 @@ static void on_signal(struct guest *g, int sig)
         end(g, "GuestReboot");
     } else if (sig == SIGRTMIN + 1) {
         g->deaf = true;
+    } else if (sig == SIGRTMIN + 2) {
+        mig_begin(g);
+    } else if (sig == SIGRTMIN + 3) {
+        mig_resume(g);
     }
 }
 
@@ -220,13 +226,20 @@ static void run(struct guest *g, const sigset_t *set)
         struct timespec wait = { 0 };
         int sig;
 
-        if (now >= next) {
+        mig_send(g);
+        if (now >= next && g->suspended_ms == 0) {
             if (!write_disks(g)) {
                 end(g, "GuestCrash"); /* no guest survives the loss of its disk */
             }
             next = now + WRITE_MS;
         }
         wait.tv_nsec = (long)(next > now ? next - now : 1) * 1000000L;
+        if (g->mig_fd >= 0 && wait.tv_nsec > MIG_TICK_NS) {
+            wait.tv_nsec = MIG_TICK_NS;
+        }
+        if (g->suspended_ms != 0) {
+            wait.tv_nsec = 100000000L;
+        }
         sig = sigtimedwait(set, NULL, &wait);
         if (sig > 0) {
             on_signal(g, sig);
@@ -234,7 +247,7 @@ static void run(struct guest *g, const sigset_t *set)
     }
 }
 
-static void say(int fd, const char *what, const char *file)
+void guest_say(int fd, const char *what, const char *file)
 {
     if (dprintf(fd, "%s %s: %s\n", what, file, strerror(errno)) < 0) {
         _exit(1);
@@ -250,27 +263,29 @@ static bool begin(struct guest *g, int report)
     (void)snprintf(lock, sizeof(lock), "%s.lock", g->state);
     fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        say(report, "another guest of this name runs here, or no lock", lock);
+        guest_say(report, "another guest of this name runs here, or no lock", lock);
         return false;
     }
     for (size_t i = 0; i < g->n_disks; i++) {
         g->fds[i] = open(g->disks[i], O_WRONLY | O_APPEND | O_CLOEXEC);
         if (g->fds[i] < 0) {
-            say(report, "cannot open disk", g->disks[i]);
+            guest_say(report, "cannot open disk", g->disks[i]);
             return false;
         }
     }
     g->start_time = start_time();
-    g->since_wall_ms = clock_wall_ms();
-    if (!write_state(g, "Running", "")) {
-        say(report, "cannot write", g->state);
+    if (!g->receive) {
+        g->since_wall_ms = clock_wall_ms();
+    }
+    if (!guest_write_state(g, "Running", "")) {
+        guest_say(report, "cannot write", g->state);
         return false;
     }
     /* After everything slow, before the first write to a disk. */
     if (g->not_after_ms != 0 && clock_now_ms() > g->not_after_ms) {
         (void)unlink(g->state);
         errno = ETIME;
-        say(report, "too late: the lease does not cover the start of", g->vm);
+        guest_say(report, "too late: the lease does not cover the start of", g->vm);
         return false;
     }
     return true;
@@ -305,16 +320,21 @@ static void guest_main(struct guest *g, int report)
     (void)sigaddset(&set, SIGUSR2);
     (void)sigaddset(&set, SIGRTMIN);
     (void)sigaddset(&set, SIGRTMIN + 1);
+    (void)sigaddset(&set, SIGRTMIN + 2);
+    (void)sigaddset(&set, SIGRTMIN + 3);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGHUP, SIG_IGN);
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGPIPE, SIG_IGN);
-    if (!begin(g, report)) {
+    if ((g->receive && !mig_receive(g, report)) || !begin(g, report)) {
         _exit(1);
     }
     (void)dprintf(report, "ok %d\n", (int)getpid());
     (void)close(report);
     detach(g);
+    if (g->receive) {
+        (void)raise(SIGSTOP); /* whole and paused; it was told before, so that nobody misses it */
+    }
     run(g, &set);
 }
 
@@ -326,7 +346,8 @@ int main(int argc, char **argv)
     ssize_t n;
     pid_t pid;
 
-    if (!parse(argc, argv, &g)) {
+    g.mig_fd = -1;
+    if (!parse(argc, argv, &g) || !mig_init(&g)) {
         return usage("an option is missing or wrong");
     }
     (void)umask(0077);

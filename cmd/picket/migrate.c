@@ -15,6 +15,7 @@ struct migrate_args {
     const char *to;
     const char *mode;
     const char *timeout;
+    const char *bandwidth; /* or NULL */
     uint64_t timeout_ms;
     bool wait;
 };
@@ -85,6 +86,18 @@ static int follow(struct cli *c, const struct migrate_args *a, const char *name)
     return CLI_OK;
 }
 
+/* Is what is named there?  A Migration of nothing would only fail later. */
+static int look(struct cli *c, const char *plural, const char *name)
+{
+    struct api_op op = { .method = "GET", .plural = plural, .name = name };
+    struct err err = { 0 };
+    json_t *obj = NULL;
+    int rc = cli_request(c, &op, &obj, &err);
+
+    json_decref(obj);
+    return rc == 0 ? CLI_OK : cli_fail(c, &err);
+}
+
 static int create(struct cli *c, const struct migrate_args *a)
 {
     char uuid[37], name[300];
@@ -98,6 +111,9 @@ static int create(struct cli *c, const struct migrate_args *a)
     body = json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:s, s:s, s:s}}", "apiVersion", API_VERSION,
                      "kind", "Migration", "metadata", "name", name, "spec", "vm", a->vm, "target",
                      a->to, "mode", a->mode, "timeout", a->timeout);
+    if (a->bandwidth != NULL) {
+        jset(body, "spec.bandwidth", json_string(a->bandwidth));
+    }
     op.body = body;
     rc = cli_request(c, &op, NULL, &err);
     json_decref(body);
@@ -111,13 +127,16 @@ static int create(struct cli *c, const struct migrate_args *a)
 
 int verb_migrate(struct cli *c, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "to", required_argument, NULL, 't' }, { "cold", no_argument, NULL, 1 },
-        { "live", no_argument, NULL, 2 },       { "timeout", required_argument, NULL, 3 },
-        { "no-wait", no_argument, NULL, 4 },    { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "to", required_argument, NULL, 't' },
+                                             { "cold", no_argument, NULL, 1 },
+                                             { "live", no_argument, NULL, 2 },
+                                             { "timeout", required_argument, NULL, 3 },
+                                             { "no-wait", no_argument, NULL, 4 },
+                                             { "auto", no_argument, NULL, 5 },
+                                             { "bandwidth", required_argument, NULL, 6 },
+                                             { NULL, 0, NULL, 0 } };
     struct migrate_args a = {
-        .to = "Auto", .mode = "Live", .timeout = "10m", .timeout_ms = 600000, .wait = true
+        .to = "Auto", .mode = "Auto", .timeout = "10m", .timeout_ms = 600000, .wait = true
     };
     int o, rc;
 
@@ -141,14 +160,29 @@ int verb_migrate(struct cli *c, int argc, char **argv)
         case 4:
             a.wait = false;
             break;
+        case 5:
+            a.mode = "Auto";
+            break;
+        case 6:
+            a.bandwidth = optarg;
+            break;
         default:
             return cli_usage(c);
         }
     }
-    if (argc - optind != 1) {
-        return cli_bad_usage(c, "which VM? Give one name");
+    if (argc - optind < 1 || argc - optind > 2) {
+        return cli_bad_usage(c, "which VM? Give its name, and the host if you want a certain one");
+    }
+    if (argc - optind == 2) {
+        a.to = argv[optind + 1];
     }
     a.vm = strchr(argv[optind], '/') != NULL ? strchr(argv[optind], '/') + 1 : argv[optind];
     rc = cli_connect(c);
+    if (rc == CLI_OK) {
+        rc = look(c, "virtualmachines", a.vm);
+    }
+    if (rc == CLI_OK && !str_eq(a.to, "Auto")) {
+        rc = look(c, "hosts", a.to);
+    }
     return rc == CLI_OK ? create(c, &a) : rc;
 }

@@ -169,15 +169,18 @@ static const struct cli_verb verbs[] = {
       "Examples:\n"
       "  picket drain node2 && ssh node2 reboot\n" COMMON,
       verb_drain },
-    { "migrate", "Hosts", "move one VM", "VM [--to HOST]",
-      "  --to HOST             where to (else placement chooses)\n"
-      "  --live                while it runs (the default)\n"
+    { "migrate", "Hosts", "move one VM", "VM [HOST]",
+      "  --to HOST             where to, as HOST (else placement chooses)\n"
+      "  --auto                live where possible, else cold where the VM allows it (default)\n"
+      "  --live                while it runs, or not at all\n"
       "  --cold                stop it and start it there\n"
+      "  --bandwidth SIZE      bytes a second at most, such as 50Mi\n"
       "  --timeout T           then it is given up (10m)\n"
       "  --no-wait             only create the Migration\n"
       "\n"
       "Examples:\n"
-      "  picket migrate vm1 --to node3\n" COMMON,
+      "  picket migrate vm1 node3\n"
+      "  picket migrate vm1 --live --bandwidth 50Mi\n" COMMON,
       verb_migrate },
     { "retry", "Hosts", "try a VM again that was given up", "VM...",
       "After too many crashes or failed starts a host is left alone for a while, and a guest that\n"
