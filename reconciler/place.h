@@ -130,6 +130,8 @@ struct place_vm {
     bool migratable;  /* live migration is possible */
     uint32_t current; /* lock owner, else the assigned host; PLACE_NONE (with held: quarantined) */
     uint32_t migrating_to; /* the peer of a running migration; PLACE_NONE */
+    bool has_left;         /* a migration was committed; the end that it left, `left`, still has */
+    uint32_t left;         /* its memory for a moment */
 
     const uint32_t *hosts; /* spec.placement.hosts: only these, if there are any */
     size_t n_hosts;

@@ -140,6 +140,11 @@ static void reset_held(struct place_ctx *c, struct place_vx *x)
     load_add(&h->used, &l);
     if (x->peer != PLACE_NONE) {
         load_add(&c->hosts[x->peer].used, &l);
+        load_add(&h->promised, &l); /* or others would be asked to make the same room again */
+    }
+    if (x->v->has_left) {
+        load_add(&c->hosts[c->rank_of[x->v->left]].used, &l);
+        load_add(&c->hosts[c->rank_of[x->v->left]].promised, &l);
     }
     if (!x->v->wanted) {
         load_add(&h->promised, &l);

@@ -210,6 +210,7 @@ static void check_indices(const struct place_ctx *c, const struct place_vm *v)
     CHECK(v->name != NULL);
     CHECK(v->current == PLACE_NONE || v->current < c->n_hosts);
     CHECK(v->migrating_to == PLACE_NONE || v->migrating_to < c->n_hosts);
+    CHECK(!v->has_left || v->left < c->n_hosts);
     for (size_t i = 0; i < v->n_hosts; i++) {
         CHECK(v->hosts[i] < c->n_hosts);
     }

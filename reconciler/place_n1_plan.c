@@ -300,7 +300,7 @@ static bool is_settled(const struct place_ctx *c, uint32_t i)
 {
     const struct place_vx *x = &c->vms[i];
 
-    if (x->peer != PLACE_NONE || (x->held && x->current == PLACE_NONE)) {
+    if (x->peer != PLACE_NONE || x->v->has_left || (x->held && x->current == PLACE_NONE)) {
         return false;
     }
     if (!x->held || !x->v->wanted) {

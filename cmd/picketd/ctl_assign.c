@@ -91,6 +91,14 @@ struct vm_place ctl_place_of(const struct controller *c, const char *vm)
                            : place_of(c->places, i);
 }
 
+bool ctl_place_moves(const struct controller *c, const char *vm)
+{
+    uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);
+    const struct place_result *r = i == PLACE_NONE ? NULL : &c->places->plan.vms[i];
+
+    return r != NULL && (r->action == PLACE_MIGRATE || r->reason == PLACE_MIGRATING);
+}
+
 json_t *ctl_place_rejected(const struct controller *c, const char *vm)
 {
     uint32_t i = c->places == NULL ? PLACE_NONE : places_vm(c->places, vm);

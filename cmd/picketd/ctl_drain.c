@@ -17,6 +17,33 @@ struct drain {
     json_t *remaining, *blocked;
 };
 
+/* What became of the newest move that the cluster wanted; NULL: it is under way, or about to be. */
+static const char *move_failed(const struct drain *d, const char *vm)
+{
+    const struct kind *k = kind_by_plural("migrations");
+    const struct ctl_obj *o, *newest = NULL;
+    const char *when = "";
+
+    for (size_t pos = 0; (o = ctl_next(d->p->c, k, &pos)) != NULL;) {
+        if (!str_eq(jget_str(o->json, "spec.vm", ""), vm)) {
+            continue;
+        }
+        if (!migration_over(o->json)) {
+            return NULL;
+        }
+        if (strcmp(jget_str(o->json, "status.finished", ""), when) >= 0) {
+            newest = o;
+            when = jget_str(o->json, "status.finished", "");
+        }
+    }
+    if (newest == NULL || str_eq(jget_str(newest->json, "status.phase", ""), "Succeeded")) {
+        return NULL;
+    }
+    return arena_printf(&d->p->a, "migration/%s %s: %s; it is tried again", newest->name,
+                        jget_str(newest->json, "status.phase", ""),
+                        jget_str(newest->json, "status.message", ""));
+}
+
 /* Why this machine does not leave; NULL: it does, or will. */
 static const char *blocked_why(const struct drain *d, const char *vm)
 {
@@ -31,6 +58,9 @@ static const char *blocked_why(const struct drain *d, const char *vm)
     }
     if (jget_bool(d->p->cluster, "spec.paused", false)) {
         return "Cluster.spec.paused";
+    }
+    if (ctl_place_moves(d->p->c, vm)) {
+        return move_failed(d, vm);
     }
     return str_eq(pl.host, d->host) ? ctl_place_text(d->p->c, vm, &d->p->a) : NULL;
 }

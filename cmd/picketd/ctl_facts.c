@@ -81,6 +81,7 @@ static void status_facts(const json_t *obj, struct vm_facts *f)
     const char *phase = jget_str(st, "phase", "");
 
     f->assigned = jget_str(st, "assignedHost", "");
+    f->moving_to = jget_str(st, "migration.target", "");
     f->running = str_eq(phase, "Running");
     f->seen = f->running || str_eq(phase, "Paused") || str_eq(phase, "Stopping")
                   ? jget_str(st, "host", "")
@@ -136,6 +137,7 @@ uint64_t ctl_place_key(const struct world *w, struct ctl_obj *vm)
     }
     sum = sum_u64(sum, l->owner.incarnation);
     sum = sum_u64(sum, l->peer.incarnation);
+    sum = sum_str(sum, f->moving_to);
     return sum_u64(sum, l->quarantined ? 2 : 3);
 }
 

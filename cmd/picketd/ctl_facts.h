@@ -16,6 +16,7 @@ struct vm_facts {
     enum place_ha ha;
     const char *failback;  /* "" : the cluster's */
     const char *assigned;  /* status.assignedHost, "" */
+    const char *moving_to; /* target of the live migration under way, "" */
     const char *seen;      /* where it was seen running, "" */
     const char *spread_by; /* or NULL */
     const char *why_cold;  /* why it cannot migrate live, or NULL (static) */

@@ -1,5 +1,5 @@
-#include "cmd/picketd/ctl_mig.h"
 #include "cmd/picketd/ctl_place.h"
+#include "cmd/picketd/ctl_mig.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -290,7 +290,11 @@ static void vm_where(struct vm_places *s, struct pass *p, const char *name,
         v->current = PLACE_NONE;
     }
     if (v->held && lock->peer.incarnation != 0 && v->current != PLACE_NONE) {
-        v->migrating_to = places_host(s, lock->peer.host);
+        uint32_t peer = places_host(s, lock->peer.host);
+
+        v->has_left = peer != PLACE_NONE && str_eq(f->moving_to, lock->owner.host);
+        v->left = v->has_left ? peer : 0;
+        v->migrating_to = v->has_left ? PLACE_NONE : peer;
     }
 }
 

@@ -44,6 +44,8 @@ uint64_t places_sum(const struct vm_places *s, uint32_t vm);
 
 /* What the newest run says of a machine. */
 struct vm_place ctl_place_of(const struct controller *c, const char *vm);
+/* It is moving to another host, or shall. */
+bool ctl_place_moves(const struct controller *c, const char *vm);
 /* Its message with the reason of each host. */
 const char *ctl_place_text(const struct controller *c, const char *vm, struct arena *a);
 /* Why no host would do: status.placement.rejected. */

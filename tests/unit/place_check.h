@@ -126,11 +126,16 @@ static inline void no_overcommit(const struct place_plan *p)
             bool here = v->held && v->current == h;
             bool peer = v->held && v->current != PLACE_NONE && v->migrating_to == h && !here;
 
-            if (here || peer) {
-                held += v->memory;
-                cpus += v->vcpus;
+            bool left = v->held && v->current != PLACE_NONE && v->has_left && v->left == h;
+            bool goes = here && v->migrating_to != PLACE_NONE && v->migrating_to != h;
+
+            held += (uint64_t)((here || peer) + left) * v->memory;
+            cpus += (uint64_t)((here || peer) + left) * v->vcpus;
+            if (left) {
+                freed += v->memory;
+                cpus_freed += v->vcpus;
             }
-            if (here && (!v->wanted || p->vms[i].reason == PLACE_PREEMPTED)) {
+            if (here && (!v->wanted || goes || p->vms[i].reason == PLACE_PREEMPTED)) {
                 freed += v->memory;
                 cpus_freed += v->vcpus;
             }
@@ -164,6 +169,9 @@ static inline void no_overcommit_now(const struct place_plan *p)
         for (uint32_t i = 0; i < p->in->n_vms; i++) {
             const struct place_vm *v = &p->in->vms[i];
 
+            if (v->held && v->current != PLACE_NONE && v->has_left && v->left == h) {
+                now += v->memory;
+            }
             if (v->held &&
                 (v->current == h || (v->current != PLACE_NONE && v->migrating_to == h))) {
                 now += v->memory;

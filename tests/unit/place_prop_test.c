@@ -74,6 +74,7 @@ static void permute(struct world *w, struct dice *d, struct world *dst)
         *v = w->vms[i];
         v->current = map_one(v->current, hosts);
         v->migrating_to = map_one(v->migrating_to, hosts);
+        v->left = map_one(v->left, hosts);
         v->hosts = mapped(w, v->hosts, v->n_hosts, hosts);
         v->not_hosts = mapped(w, v->not_hosts, v->n_not_hosts, hosts);
         if (v->n_avoid > 0) {
@@ -173,6 +174,7 @@ static void carry_out(struct world *w, const struct place_plan *p)
         const struct place_result *r = &p->vms[i];
         struct place_vm *v = &w->vms[i];
 
+        v->has_left = false;
         if (v->migrating_to != PLACE_NONE) {
             v->current = r->reason == PLACE_MIGRATING ? v->migrating_to : v->current;
             v->migrating_to = PLACE_NONE;

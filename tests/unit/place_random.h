@@ -130,6 +130,9 @@ static inline void random_where(struct world *w, struct dice *d, struct place_vm
         v->held = w->hosts[v->current].state != PLACE_HOST_DOWN && chance(d, 90);
         if (d->moves && v->held && chance(d, 5)) {
             v->migrating_to = (uint32_t)roll(d, w->in.n_hosts);
+        } else if (d->moves && v->held && chance(d, 5)) {
+            v->left = (uint32_t)roll(d, w->in.n_hosts);
+            v->has_left = v->left != v->current;
         }
     } else if (d->moves && chance(d, 2)) {
         v->held = true; /* quarantined */

@@ -293,6 +293,9 @@ static inline void world_vm_word(struct world *w, struct place_vm *vm, const cha
         vm->held = true;
     } else if (strcmp(k, "assigned") == 0) {
         vm->current = world_host(w, v);
+    } else if (strcmp(k, "left") == 0) {
+        vm->has_left = true;
+        vm->left = world_host(w, v);
     } else if (strcmp(k, "to") == 0) {
         vm->migrating_to = world_host(w, v);
     } else if (strcmp(k, "failback") == 0) {
