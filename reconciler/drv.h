@@ -164,6 +164,8 @@ struct drv_job {
                               by the caller and never logged */
     uint16_t port;         /* DRV_PING: of a TCP connection, 0: an echo request */
     const char *peer;      /* migration: name of the other host */
+    bool wipe; /* VOL_DEACTIVATE: it is open and another host has its lock: its openers get errors
+                  from now on, and it stays until they close it */
     uint64_t reservation_key; /* DRV_APPLY: of this incarnation (fence/pr.h); 0: none yet */
     const char *peer_address; /* "IP:PORT": SUSPEND connects there, RECEIVE listens there */
     const char *migration;    /* its uid, the same on both ends */

@@ -100,8 +100,10 @@ struct vmx {
     struct drv_job sweep_job;
     uint64_t sweep_until_ms; /* of the job, 0: none, or aborted */
     char *sweep_lock, *sweep_group, *sweep_name;
-    bool running; /* in vmx_run */
-    bool ending;  /* the lease, when last looked at */
+    bool sweep_wipe;     /* it is open */
+    unsigned stray_turn; /* which of those that are open */
+    bool running;        /* in vmx_run */
+    bool ending;         /* the lease, when last looked at */
     bool good;
     uint64_t lease_half_ms;
 };

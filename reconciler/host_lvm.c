@@ -13,6 +13,7 @@
 
 #define HOST_LVM_MAGIC 0x686c766dU
 #define COMMANDS_MAX 16
+#define DARK_MAX 64
 #define ENUM_MS 30000U /* an enumeration without a deadline of its own */
 
 struct host_lvm {
@@ -23,8 +24,8 @@ struct host_lvm {
     uv_timer_t soon; /* for answers that need no command */
     struct lvm_call *done, **done_tail;
     size_t calls;
-    bool (*usable)(void *ctx, const char *group);
-    void *usable_ctx;
+    struct host_lvm_below below;
+    char *programs;
     bool closing;
     int open;
     void (*on_closed)(void *ctx);
@@ -38,6 +39,8 @@ struct lvm_call {
     struct cmd *cmd;
     struct err err;
     bool failed;
+    char *dark[DARK_MAX]; /* maps that are told to fail first */
+    size_t n_dark, dark_at;
 };
 
 static struct host_lvm *host(struct xen_storage *s)
@@ -60,6 +63,9 @@ static void answer(struct lvm_call *c, const struct err *err)
 
     job->drv_private = NULL;
     h->calls--;
+    for (size_t i = 0; i < c->n_dark; i++) {
+        free(c->dark[i]);
+    }
     free(c);
     job->cb(job, err);
     finish_close(h);
@@ -159,6 +165,8 @@ static void listed(struct lvm_call *c, const struct cmd_result *r)
 /* --- changing ----------------------------------------------------------------------------------
  */
 
+static void run(struct lvm_call *c);
+
 static void on_command(void *ctx, const struct cmd_result *r)
 {
     struct lvm_call *c = ctx;
@@ -166,6 +174,14 @@ static void on_command(void *ctx, const struct cmd_result *r)
     int rc;
 
     c->cmd = NULL;
+    if (c->dark_at < c->n_dark) {
+        if (r->end != CMD_OK) { /* then the deactivation itself may hang, until its deadline */
+            lg_warn("storage", "map=%s err=\"%s\"", c->dark[c->dark_at], r->why);
+        }
+        c->dark_at++;
+        run(c);
+        return;
+    }
     if (c->job->op == DRV_ENUM_VOLUMES) {
         listed(c, r);
         return;
@@ -173,8 +189,9 @@ static void on_command(void *ctx, const struct cmd_result *r)
     rc = cmd_result_err(r, &err);
     if (rc == 0) {
         emit(c->h, c->job,
-             c->job->op == DRV_VOL_ACTIVATE || c->job->op == DRV_VOL_GROW ? VOL_ACTIVE
-                                                                          : VOL_INACTIVE);
+             c->job->op == DRV_VOL_ACTIVATE || c->job->op == DRV_VOL_GROW || c->job->wipe
+                 ? VOL_ACTIVE
+                 : VOL_INACTIVE);
     }
     answer(c, rc == 0 ? NULL : &err);
 }
@@ -182,9 +199,9 @@ static void on_command(void *ctx, const struct cmd_result *r)
 /* Where only registrants may write, an unregistered host only gets errors. */
 static int check_gate(const struct host_lvm *h, const struct drv_job *job, struct err *err)
 {
-    bool uses = job->op == DRV_VOL_ACTIVATE || job->op == DRV_VOL_CREATE;
+    bool uses = job->op == DRV_VOL_ACTIVATE || job->op == DRV_VOL_CREATE || job->op == DRV_VOL_GROW;
 
-    if (uses && h->usable != NULL && !h->usable(h->usable_ctx, job->group)) {
+    if (uses && h->below.usable != NULL && !h->below.usable(h->below.ctx, job->group)) {
         return err_set(err, ERR_DRIVER,
                        "group %s: its reservations are not in order on this host (picket describe "
                        "vg %s)",
@@ -193,9 +210,19 @@ static int check_gate(const struct host_lvm *h, const struct drv_job *job, struc
     return 0;
 }
 
-static int command(const struct drv_job *job, struct arena *a, const char *const **ret,
+static enum st_step_kind step_of(const struct drv_job *job)
+{
+    return job->op == DRV_VOL_CREATE     ? ST_VOL_CREATE
+           : job->op == DRV_VOL_GROW     ? ST_VOL_GROW
+           : job->op == DRV_VOL_ACTIVATE ? ST_VOL_ACTIVATE
+           : job->wipe                   ? ST_VOL_WIPE_TABLE
+                                         : ST_VOL_DEACTIVATE;
+}
+
+static int command(const struct lvm_call *c, struct arena *a, const char *const **ret,
                    struct err *err)
 {
+    const struct drv_job *job = c->job;
     struct st_step step = { .size = job->size_bytes, .why = "" };
     struct lvm_cmd cmd = { .group = job->group, .volume = job->volume };
 
@@ -203,36 +230,42 @@ static int command(const struct drv_job *job, struct arena *a, const char *const
         *ret = lvm_look_argv(LVM_LOOK_LVS, a);
         return 0;
     }
-    step.kind = job->op == DRV_VOL_CREATE     ? ST_VOL_CREATE
-                : job->op == DRV_VOL_GROW     ? ST_VOL_GROW
-                : job->op == DRV_VOL_ACTIVATE ? ST_VOL_ACTIVATE
-                                              : ST_VOL_DEACTIVATE;
+    step.kind = step_of(job);
+    if (c->dark_at < c->n_dark) {
+        step.kind = ST_VOL_FAIL_NO_PATH;
+        cmd.map = c->dark[c->dark_at];
+    }
     return lvm_step_argv(&step, &cmd, a, ret, err);
 }
 
-static void lvm_submit(struct xen_storage *s, struct drv_job *job)
+/* The same program in the tests' folder. */
+static const char *const *elsewhere(const struct host_lvm *h, const char *const *argv,
+                                    struct arena *a)
 {
-    struct host_lvm *h = host(s);
-    struct lvm_call *c = OBJ_NEW(struct lvm_call);
+    const char **v = ARENA_ARRAY(a, const char *, CMD_ARGS_MAX);
+
+    v[0] = arena_printf(a, "%s/%s", h->programs, strrchr(argv[0], '/') + 1);
+    for (size_t n = 1; argv[n] != NULL; n++) {
+        v[n] = argv[n];
+    }
+    return v;
+}
+
+/* The next command of the call. */
+static void run(struct lvm_call *c)
+{
+    struct host_lvm *h = c->h;
+    const struct drv_job *job = c->job;
     uint64_t now = clock_now_ms();
     const char *const *argv = NULL;
     struct cmd_spec spec;
     struct arena a = { 0 };
-    int rc;
+    int rc = h->closing ? err_set(&c->err, ERR_CANCELED, "the driver is being closed")
+                        : check_gate(h, job, &c->err);
 
-    c->h = h;
-    c->job = job;
-    job->drv_private = c;
-    h->calls++;
-    if (job->op == DRV_ENUM_VOLUMES && access(LVM_PROGRAM, X_OK) != 0) {
-        answer_soon(c); /* no LVM, no volumes */
-        return;
-    }
-    rc = h->closing ? err_set(&c->err, ERR_CANCELED, "the driver is being closed")
-                    : check_gate(h, job, &c->err);
-    rc = rc == 0 ? command(job, &a, &argv, &c->err) : rc;
+    rc = rc == 0 ? command(c, &a, &argv, &c->err) : rc;
     if (rc == 0) {
-        spec = (struct cmd_spec){ .argv = argv,
+        spec = (struct cmd_spec){ .argv = h->programs != NULL ? elsewhere(h, argv, &a) : argv,
                                   .timeout_ms = job->deadline_ms == 0    ? ENUM_MS
                                                 : job->deadline_ms > now ? job->deadline_ms - now
                                                                          : 1 };
@@ -243,6 +276,36 @@ static void lvm_submit(struct xen_storage *s, struct drv_job *job)
         answer_soon(c);
     }
     arena_done(&a);
+}
+
+static void collect_dark(struct lvm_call *c)
+{
+    const struct host_lvm_below *b = &c->h->below;
+    const char *names[DARK_MAX];
+
+    if (c->job->op == DRV_VOL_DEACTIVATE && b->dark != NULL) {
+        c->n_dark = b->dark(b->ctx, c->job->group, names, DARK_MAX);
+    }
+    for (size_t i = 0; i < c->n_dark; i++) {
+        c->dark[i] = mem_strdup(names[i]);
+    }
+}
+
+static void lvm_submit(struct xen_storage *s, struct drv_job *job)
+{
+    struct host_lvm *h = host(s);
+    struct lvm_call *c = OBJ_NEW(struct lvm_call);
+
+    c->h = h;
+    c->job = job;
+    job->drv_private = c;
+    h->calls++;
+    if (job->op == DRV_ENUM_VOLUMES && h->programs == NULL && access(LVM_PROGRAM, X_OK) != 0) {
+        answer_soon(c); /* no LVM, no volumes */
+        return;
+    }
+    collect_dark(c);
+    run(c);
 }
 
 static void lvm_abort(struct xen_storage *s, struct drv_job *job)
@@ -281,6 +344,7 @@ static void on_part_closed(void *ctx)
         return;
     }
     h->magic = 0;
+    free(h->programs);
     free(h);
     on_closed(on_closed_ctx);
 }
@@ -309,12 +373,17 @@ static void lvm_close(struct xen_storage *s, void (*on_closed)(void *ctx), void 
     finish_close(h);
 }
 
-void host_lvm_gate(struct xen_storage *s, bool (*usable)(void *ctx, const char *group), void *ctx)
+void host_lvm_below(struct xen_storage *s, const struct host_lvm_below *below)
+{
+    host(s)->below = *below;
+}
+
+void host_lvm_programs(struct xen_storage *s, const char *dir)
 {
     struct host_lvm *h = host(s);
 
-    h->usable = usable;
-    h->usable_ctx = ctx;
+    free(h->programs);
+    h->programs = mem_strdup(dir);
 }
 
 struct xen_storage *host_lvm_new(uv_loop_t *loop)

@@ -244,6 +244,11 @@ bool host_objects_group_usable(void *host_apply, const char *group)
     return st_group_usable(objects(host_apply)->st, group);
 }
 
+size_t host_objects_group_dark(void *host_apply, const char *group, const char **dst, size_t max)
+{
+    return st_group_dark(objects(host_apply)->st, group, dst, max);
+}
+
 void host_objects_synced(struct host_apply *a)
 {
     struct host_objects *h = objects(a);

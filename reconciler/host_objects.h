@@ -27,8 +27,10 @@ void host_objects_host(struct host_apply *a, const json_t *host);
 /* Adds what the host is to its status; what is wrong with its storage as a whole, "" when nothing
  * is.  Valid until the next call. */
 const char *host_objects_status(struct host_apply *a, json_t *status);
-/* May volumes of this group be activated here?  For host_lvm_gate. */
+/* May volumes of this group be activated here?  For host_lvm_below. */
 bool host_objects_group_usable(void *host_apply, const char *group);
+/* Maps below this group without a working path.  For host_lvm_below. */
+size_t host_objects_group_dark(void *host_apply, const char *group, const char **dst, size_t max);
 /* The agent knows every object: from now on what Picket made and nobody declares is removed. */
 void host_objects_synced(struct host_apply *a);
 

@@ -201,6 +201,7 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     j->migration = mem_strdup(job->migration);
     j->peer = mem_strdup(job->peer);
     j->size_bytes = job->size_bytes;
+    j->wipe = job->wipe;
     j->incarnation = job->incarnation;
     j->token = job->token;
     j->not_after_ms = job->not_after_ms;
@@ -310,6 +311,8 @@ static void sim_close(struct drv *d, void (*on_closed)(void *ctx), void *ctx)
     }
     map_done(&s->doms);
     map_done(&s->active);
+    map_done(&s->opened);
+    map_done(&s->wiped);
     s->magic = 0;
     free(s);
     if (on_closed != NULL) {
@@ -384,6 +387,8 @@ void sim_drv_power_off(struct drv *d)
         sim_dom_end(s, vm, DOM_ABSENT, DOM_REASON_NONE);
     }
     map_done(&s->active);
+    map_done(&s->opened);
+    map_done(&s->wiped);
 }
 
 bool sim_drv_runs(const struct drv *d, const char *vm)
@@ -413,6 +418,29 @@ void sim_drv_activate(struct drv *d, const char *group, const char *name)
     (void)map_put(&s->active, key, s);
     sim_emit_volume(s, group, name, VOL_ACTIVE);
     free(key);
+}
+
+void sim_drv_hold(struct drv *d, const char *group, const char *name, bool on)
+{
+    struct sim_drv *s = sim(d);
+    char *key = mem_printf("%s/%s", group, name);
+
+    if (on) {
+        (void)map_put(&s->opened, key, s);
+    } else {
+        (void)map_del(&s->opened, key);
+    }
+    free(key);
+}
+
+bool sim_drv_held(const struct drv *d, const char *group, const char *name)
+{
+    return has_key(&sim_const(d)->opened, group, name);
+}
+
+bool sim_drv_wiped(const struct drv *d, const char *group, const char *name)
+{
+    return has_key(&sim_const(d)->wiped, group, name);
 }
 
 uint64_t sim_drv_size(const struct drv *d, const char *group, const char *name)

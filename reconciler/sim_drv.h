@@ -71,6 +71,10 @@ bool sim_drv_running(const struct drv *d, const char *vm); /* and not paused */
 void sim_drv_not_live(struct drv *d, bool on);
 /* A person activates the volume by hand; the driver tells of it. */
 void sim_drv_activate(struct drv *d, const char *group, const char *name);
+/* Somebody has it open, or not any more. */
+void sim_drv_hold(struct drv *d, const char *group, const char *name, bool on);
+bool sim_drv_held(const struct drv *d, const char *group, const char *name);
+bool sim_drv_wiped(const struct drv *d, const char *group, const char *name);
 uint64_t sim_drv_size(const struct drv *d, const char *group, const char *name); /* bytes */
 bool sim_drv_active(const struct drv *d, const char *group, const char *name);
 uint64_t sim_drv_memory(const struct drv *d, const char *vm); /* bytes, as it was told last */

@@ -52,6 +52,9 @@ static bool in_use(const struct sim_drv *s, const char *key)
     const char *vm;
     void *v;
 
+    if (map_get(&s->opened, key) != NULL) {
+        return true;
+    }
     for (size_t i = 0; map_next(&s->doms, &i, &vm, &v);) {
         const struct sim_dom *d = v;
 
@@ -89,10 +92,13 @@ static int do_volume(struct sim_drv *s, struct sim_job *j, struct err *err)
     } else if (j->op == DRV_VOL_ACTIVATE) {
         (void)map_put(&s->active, key, s);
         sim_emit_volume(s, j->group, j->volume, VOL_ACTIVE);
+    } else if (j->wipe) {
+        (void)map_put(&s->wiped, key, s);
     } else if (in_use(s, key)) {
         rc = err_set(err, ERR_DRIVER, "volume %s is in use", key);
     } else {
         (void)map_del(&s->active, key);
+        (void)map_del(&s->wiped, key);
         sim_emit_volume(s, j->group, j->volume, VOL_INACTIVE);
     }
     free(key);

@@ -30,6 +30,7 @@ struct sim_job {
     enum drv_op op;
     char *vm, *uid, *group, *volume;
     uint64_t size_bytes;
+    bool wipe;
     uint64_t incarnation, token, not_after_ms;
     uint64_t memory; /* of the object */
     uint32_t vcpus;
@@ -53,6 +54,8 @@ struct sim_drv {
     struct prng rng;
     struct map doms;   /* vm -> struct sim_dom, owned */
     struct map active; /* "group/name" -> self */
+    struct map opened; /* by hand; likewise */
+    struct map wiped;  /* their openers get errors; likewise */
     struct sim_job *jobs[JOBS_MAX];
     size_t n_jobs;
     enum sim_fault fault[DRV_APPLY + 1];

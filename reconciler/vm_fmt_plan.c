@@ -54,9 +54,8 @@ const char *act_name(enum act_kind k)
     CHECK_UNREACHABLE();
 }
 
-static const char *const phases[] = { "None",     "Starting",   "Running",
-                                      "Stopping", "Restarting", "Stopped",
-                                      "Sending",  "Receiving" };
+static const char *const phases[] = { "None",       "Starting", "Running", "Stopping",
+                                      "Restarting", "Stopped",  "Sending", "Receiving" };
 static const char *const whys[] = { "",         "RunPolicy",   "Moved",         "Deleted",
                                     "LeaseEnd", "ForeignLock", "GuestPoweroff", "GuestReboot",
                                     "Crashed",  "Vanished",    "StartFailed" };

@@ -39,11 +39,12 @@ bool st_host_knows(const char *plural)
 /* --- objects -----------------------------------------------------------------------------------
  */
 
-static void lun_free(struct st_lun *l)
+void st_lun_free(struct st_lun *l)
 {
     if (l != NULL) {
         free(l->device);
         free(l->message);
+        free(l->dark_map);
         free(l);
     }
 }
@@ -57,7 +58,7 @@ static json_t *remember(struct st_host *h, const char *plural, const char *name,
                                  : map_put(&h->objects, key, json_deep_copy(object));
 
     if (object == NULL && str_eq(plural, "luns")) {
-        lun_free(map_del(&h->luns, name));
+        st_lun_free(map_del(&h->luns, name));
     }
     if (object == NULL || jget(object, "spec.chap") == NULL) {
         json_wipe(map_del(&h->secrets, key));
@@ -161,6 +162,21 @@ void st_later(struct st_op *op, uint64_t ms, void (*fn)(struct st_op *op))
 void st_reservation_key(struct st_host *h, uint64_t key)
 {
     h->key = key;
+}
+
+size_t st_group_dark(const struct st_host *h, const char *group, const char **dst, size_t max)
+{
+    const json_t *luns = jget(st_object(h, "volumegroups", group), "spec.luns");
+    size_t n = 0;
+
+    for (size_t i = 0; i < json_array_size(luns) && n < max; i++) {
+        const struct st_lun *l = map_get(&h->luns, json_string_value(json_array_get(luns, i)));
+
+        if (l != NULL && l->dark_map != NULL) {
+            dst[n++] = l->dark_map;
+        }
+    }
+    return n;
 }
 
 void st_host_synced(struct st_host *h)
@@ -347,7 +363,7 @@ static void on_runner_closed(void *ctx)
         json_decref(v);
     }
     for (size_t i = 0; map_next(&h->luns, &i, &key, &v);) {
-        lun_free(v);
+        st_lun_free(v);
     }
     for (size_t i = 0; map_next(&h->secrets, &i, &key, &v);) {
         json_wipe(v);

@@ -56,6 +56,9 @@ void st_secrets(struct st_host *h, const char *plural, const char *name, const j
 void st_reservation_key(struct st_host *h, uint64_t key);
 /* May volumes of this group be activated?  No: it wants reservations, and they are not in order. */
 bool st_group_usable(const struct st_host *h, const char *group);
+/* Multipath maps below this group that had no working path at the last look: a command that waits
+ * for one must not hold up what follows.  Names are valid until the next application. */
+size_t st_group_dark(const struct st_host *h, const char *group, const char **dst, size_t max);
 struct st_initiator {
     char name[224];    /* what iscsid calls this host; "": nothing */
     char problem[400]; /* "": none */

@@ -129,17 +129,16 @@ size_t st_portals_of(struct st_op *op, const json_t *target, const char **dst)
 static void keep_lun(struct st_op *op)
 {
     struct st_lun *l = OBJ_NEW(struct st_lun);
+    const struct mpath_map *m;
     struct st_lun *old;
 
     l->device = mem_strdup(op->lun.device);
     l->state = op->lun.state;
     l->message = mem_strdup(op->lun.message[0] != '\0' ? op->lun.message : op->lun.reason);
+    m = op->has_maps ? mpath_find(&op->maps, pinned(op)) : NULL;
+    l->dark_map = m != NULL && m->usable == 0 ? mem_strdup(m->name) : NULL;
     old = map_put(&op->h->luns, op->name, l);
-    if (old != NULL) {
-        free(old->device);
-        free(old->message);
-        free(old);
-    }
+    st_lun_free(old);
 }
 
 static void lun_end(struct st_op *op)

@@ -19,6 +19,7 @@ struct st_lun {
     char *device; /* "/dev/mapper/...", "" when not ready */
     enum st_state state;
     char *message;
+    char *dark_map; /* name of its multipath map when none of its paths works, or NULL */
 };
 
 /* What this boot has registered, by device; kept in the agent's folder. */
@@ -108,6 +109,7 @@ void st_answer(struct st_op *op, enum st_state state, const char *reason, const 
 bool st_over(const struct st_op *op);
 void st_round_begin(struct st_op *op);
 const char *const *st_argv(struct arena *a, const char *program, ...) __attribute__((sentinel));
+void st_lun_free(struct st_lun *l); /* NULL is fine */
 const json_t *st_object(const struct st_host *h, const char *plural, const char *name);
 /* NULL: none are known. */
 const json_t *st_secrets_of(const struct st_host *h, const char *plural, const char *name);

@@ -355,7 +355,9 @@ static int open_xen(struct program *p, struct drv **ret, struct err *err)
     }
     o.apply = p->objects;
     o.storage = host_lvm_new(&p->loop);
-    host_lvm_gate(o.storage, host_objects_group_usable, p->objects);
+    host_lvm_below(o.storage, &(struct host_lvm_below){ .usable = host_objects_group_usable,
+                                                        .dark = host_objects_group_dark,
+                                                        .ctx = p->objects });
     rc = xen_drv_new(&o, ret, err);
     if (rc != 0) {
         o.storage->ops->close(o.storage, on_storage_closed, NULL);

@@ -128,6 +128,35 @@ static void activated_by_hand(void **state)
     world_done(&w);
 }
 
+/* Open by hand on a host that has no right to it: nothing is taken while nobody else uses it; as
+ * soon as another host holds its lock, its table goes. */
+static void opened_by_hand(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, 15);
+    put_volume(&w, "v1");
+    put_volume(&w, "v2");
+    sim_san_add(w.san, "vg", "v1");
+    sim_san_add(w.san, "vg", "v2");
+    sim_drv_activate(w.hosts[1].drv, "vg", "v2");
+    sim_drv_hold(w.hosts[1].drv, "vg", "v2", true);
+    run_for(&w, 70000);
+    assert_true(sim_drv_active(w.hosts[1].drv, "vg", "v2"));
+    assert_false(sim_drv_wiped(w.hosts[1].drv, "vg", "v2"));
+    put_vm(&w, "vm1", "v2", &(struct vm_opts){ .host = "node1" });
+    until(&w, 5000, 0, "vm1");
+    run_for(&w, 70000);
+    assert_true(sim_drv_wiped(w.hosts[1].drv, "vg", "v2"));
+    assert_true(runs_on(&w, 0, "vm1"));
+    assert_false(sim_drv_wiped(w.hosts[0].drv, "vg", "v2"));
+    sim_drv_hold(w.hosts[1].drv, "vg", "v2", false);
+    run_for(&w, 70000);
+    assert_false(sim_drv_active(w.hosts[1].drv, "vg", "v2"));
+    world_done(&w);
+}
+
 static void guest_ends(void **state)
 {
     struct world w;
@@ -473,8 +502,10 @@ static void orphaned_locks_are_swept(void **state)
     world_init(&w, 12);
     put_volume(&w, "v1");
     agent_kill(&w.hosts[0]);
-    *lock_of(&w, "volumes/v1") = (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
-    *lock_of(&w, "volumegroups/vg") = (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
+    *lock_of(&w, "volumes/v1") =
+        (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
+    *lock_of(&w, "volumegroups/vg") =
+        (struct lock){ .incarnation = w.hosts[0].incarnation, .token = ++w.last_token };
     agent_start_sim(&w.hosts[0]);
     run_for(&w, 65000);
     assert_int_equal(held(&w), 0);
@@ -507,6 +538,7 @@ int main(void)
         cmocka_unit_test(memory_follows),
         cmocka_unit_test(volume_grows),
         cmocka_unit_test(activated_by_hand),
+        cmocka_unit_test(opened_by_hand),
         cmocka_unit_test(guest_ends),
         cmocka_unit_test(hidden_domain_is_not_started_twice),
         cmocka_unit_test(agent_killed_and_back),
