@@ -108,6 +108,12 @@ static bool begin(struct dev_drv *d, struct dev_job *j, bool send)
         (void)dev_job_fail(j, ERR_UNSUPPORTED, "this agent has no certificate to migrate with");
         return false;
     }
+    if (job->uid == NULL || job->migration == NULL || job->peer == NULL ||
+        job->peer_address == NULL) {
+        (void)dev_job_fail(j, ERR_INVALID,
+                           "a migration needs its name, the other host and an address");
+        return false;
+    }
     if (resolve(job->peer_address, send ? job->peer : d->host, real, sizeof(real), &err) != 0) {
         (void)dev_job_fail(j, ERR_DRIVER, "%s", err.msg);
         return false;

@@ -17,6 +17,7 @@ int picket_guest_main(int argc, char **argv);
 
 #include <cmocka.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <uv.h>
@@ -493,7 +494,159 @@ static void capacity_and_objects(void **state)
     assert_int_equal(b->capacity.cpus, 16);
     assert_int_equal(run_job(b, &(struct drv_job){ .op = DRV_APPLY, .kind = "bonds", .name = "b" }),
                      0);
-    assert_int_equal(op(b, DRV_MIG_SUSPEND), ERR_UNSUPPORTED);
+    assert_int_equal(op(b, DRV_DESTROY), 0);
+}
+
+/* --- live migration ----------------------------------------------------------------------------
+ */
+
+static void free_address(char *dst, size_t size)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET };
+    socklen_t len = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    (void)snprintf(dst, size, "127.0.0.1:%u", ntohs(at.sin_port));
+    (void)close(fd);
+}
+
+struct moved {
+    bool done;
+    int code;
+    uint64_t suspended_ms;
+};
+
+static void move_done(struct drv_job *job, const struct err *err)
+{
+    struct moved *m = job->data;
+
+    m->done = true;
+    m->code = err == NULL ? 0 : err->code;
+    m->suspended_ms = job->result.suspended_ms;
+}
+
+static struct drv_job move_job(enum drv_op o, const char *peer, const char *address,
+                               struct moved *m)
+{
+    return (struct drv_job){ .magic = DRV_JOB_MAGIC,
+                             .op = o,
+                             .vm = "vm1",
+                             .uid = "u1",
+                             .peer = peer,
+                             .peer_address = address,
+                             .migration = "m1",
+                             .incarnation = 8,
+                             .token = 43,
+                             .deadline_ms = clock_now_ms() + WAIT_MS,
+                             .cb = move_done,
+                             .data = m };
+}
+
+/* A second host on the same loop and storage; its guest is another process. */
+static void open_second(struct bench *b, struct bench *other)
+{
+    struct dev_drv_opts o = { .loop = &b->loop,
+                              .dir = b->dir,
+                              .host = "node2",
+                              .boot_id = "boot-2",
+                              .guest = "/proc/self/exe",
+                              .memory_bytes = 64ULL << 30,
+                              .cpus = 16 };
+    struct err err;
+
+    assert_int_equal(dev_drv_new(&o, &other->drv, &err), 0);
+    drv_listen(other->drv, on_event, other);
+}
+
+static int other_op(struct bench *b, struct bench *other, struct drv_job *job)
+{
+    struct drv *mine = b->drv;
+    int rc;
+
+    b->drv = other->drv;
+    rc = run_job(b, job);
+    b->drv = mine;
+    return rc;
+}
+
+static void close_second(struct bench *b, struct bench *other)
+{
+    other->closed = false;
+    drv_close(other->drv, on_closed, other);
+    wait_until(b, &other->closed);
+}
+
+static void moves_live(void **state)
+{
+    struct drv_disk disk = { .name = "root", .target = "xvda", .group = "vg.a", .volume = "v1" };
+    struct bench *b = *state, other = { 0 };
+    json_t *object = json_pack("{s:{s:s}}", "spec", "memory", "1Gi");
+    struct moved sent = { 0 }, received = { 0 };
+    struct drv_job send, receive;
+    char address[64];
+    off_t size;
+
+    prepare_volume(b);
+    start(b);
+    wait_for_writes(b);
+    open_second(b, &other);
+    assert_int_equal(
+        other_op(b, &other,
+                 &(struct drv_job){
+                     .op = DRV_VOL_ACTIVATE, .group = "vg.a", .volume = "v1", .token = 10 }),
+        0);
+    free_address(address, sizeof(address));
+    send = move_job(DRV_MIG_SUSPEND, "node2", address, &sent);
+    receive = move_job(DRV_MIG_RECEIVE, "node1", address, &received);
+    receive.disks = &disk;
+    receive.n_disks = 1;
+    receive.object = object;
+    drv_submit(b->drv, &send);
+    drv_submit(other.drv, &receive);
+    wait_until(b, &sent.done);
+    wait_until(b, &received.done);
+    assert_int_equal(sent.code, 0);
+    assert_int_equal(received.code, 0);
+    assert_true(sent.suspended_ms != 0 && sent.suspended_ms <= clock_now_ms());
+    assert_int_equal(b->dom.state, DOM_PAUSED); /* both stand still until somebody decides */
+    assert_int_equal(other.dom.state, DOM_PAUSED);
+    size = disk_size(b);
+    (void)usleep(250000);
+    assert_int_equal(disk_size(b), size);
+    assert_int_equal(op(b, DRV_UNPAUSE), ERR_DRIVER); /* only RESUME makes the source go on */
+    assert_int_equal(op(b, DRV_SHUTDOWN), ERR_DRIVER);
+    assert_int_equal(other_op(b, &other, &(struct drv_job){ .op = DRV_UNPAUSE, .vm = "vm1" }), 0);
+    assert_int_equal(other.dom.state, DOM_RUNNING);
+    wait_for_writes(b);
+    assert_int_equal(op(b, DRV_DESTROY), 0);
+    assert_int_equal(other_op(b, &other, &(struct drv_job){ .op = DRV_DESTROY, .vm = "vm1" }), 0);
+    close_second(b, &other);
+    json_decref(object);
+}
+
+/* Nobody is there to receive; called back, it has never stood still. */
+static void called_back(void **state)
+{
+    struct moved sent = { 0 };
+    struct bench *b = *state;
+    struct drv_job send;
+    char address[64];
+
+    prepare_volume(b);
+    start(b);
+    free_address(address, sizeof(address));
+    send = move_job(DRV_MIG_SUSPEND, "node2", address, &sent);
+    drv_submit(b->drv, &send);
+    (void)uv_run(&b->loop, UV_RUN_NOWAIT);
+    drv_abort(b->drv, &send);
+    wait_until(b, &sent.done);
+    assert_int_equal(sent.code, ERR_CANCELED);
+    assert_int_equal(b->dom.state, DOM_RUNNING);
+    assert_int_equal(op(b, DRV_MIG_RESUME), 0); /* well when it runs already */
+    wait_for_writes(b);
     assert_int_equal(op(b, DRV_DESTROY), 0);
 }
 
@@ -512,6 +665,8 @@ static int all_tests(void)
         TEST(unreadable_state_is_not_absence),
         TEST(an_aborted_start_is_unknown),
         TEST(capacity_and_objects),
+        TEST(moves_live),
+        TEST(called_back),
     };
 
     lg_set_level(LG_ERR);
