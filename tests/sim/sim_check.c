@@ -102,7 +102,10 @@ static void check_start_lock(struct machine *m, const char *vm, uint64_t incarna
 
     (void)snprintf(name, sizeof(name), "virtualmachines/%s", vm);
     l = map_get(&m->s->check->locks, name);
-    if (l == NULL || l->owner != incarnation || l->owner_token != token) {
+    /* An acquisition of the same holder that was thought lost may come late and renew the token
+     * once more; nobody else has had the lock meanwhile. */
+    if (l == NULL || l->owner != incarnation || token < l->since_token ||
+        token > l->owner_token) {
         sim_violate(m->s,
                     "P2: %s started on %s for incarnation %" PRIu64 " with token %" PRIu64
                     ", but the lock is with incarnation %" PRIu64 ", token %" PRIu64,
@@ -371,6 +374,7 @@ static void on_lock(struct sim *s, const struct store *st, const struct group *g
         mine = OBJ_NEW(struct lockview);
         (void)map_put(&s->check->locks, lock, mine);
     }
+    is.since_token = is.owner != 0 && is.owner == was.owner ? mine->since_token : is.owner_token;
     *mine = is;
 }
 

@@ -262,6 +262,7 @@ void machine_hurt(struct machine *m);
 /* --- checkers (sim_check.c) --- */
 struct lockview {
     uint64_t owner, owner_token, peer, peer_token;
+    uint64_t since_token; /* the owner's first one since somebody else had it, or nobody */
 };
 
 struct simcheck {
