@@ -21,6 +21,7 @@ struct executor {
     struct node *node;
     struct store_watch *watch;
     uv_async_t wake;
+    uv_timer_t hold; /* until hosts that came back had the time to say so */
     struct map done; /* "fencing/attempt" -> non-NULL: begun by this process */
 };
 
@@ -43,13 +44,16 @@ struct job {
  * that, and nobody else would switch it on again. */
 static void undo_checked(void *data, const struct err *err)
 {
+    /* What ended a fencing is final, so that this node's own state is enough; without the host that
+     * was switched off there may be no quorum to read from. */
     struct job *j = data;
     struct arena a = { 0 };
     struct s_fencing f;
     struct err e;
 
-    if (err == NULL && s_fencing_get(j->x->node->store, j->fencing, &a, &f, &e) == 0 &&
-        f.state != FENCING_OPEN && f.proof == PROOF_REBOOT) {
+    (void)err;
+    if (s_fencing_get(j->x->node->store, j->fencing, &a, &f, &e) == 0 && f.state != FENCING_OPEN &&
+        f.proof == PROOF_REBOOT) {
         lg_warn("exec",
                 "host=%s device=%s msg=\"it had come back by itself before it was switched off; "
                 "it is switched on again\"",
@@ -183,6 +187,32 @@ static void attempt_checked(void *data, const struct err *err)
     free(c);
 }
 
+static bool consider_visit(void *ctx, const struct kv *v);
+
+static void on_hold_over(uv_timer_t *t)
+{
+    struct executor *x = t->data;
+
+    store_prefix(x->node->store, "s/fencing/", consider_visit, x);
+}
+
+/* An attempt that is found when this process starts, or when there is a quorum again, may be an old
+ * one, and its target the very host that brings the quorum: for a lease it has the time to
+ * register. */
+static bool held(struct executor *x)
+{
+    uint64_t now = clock_now_ms(), since = x->node->quorate_since_ms;
+    struct timing t;
+
+    lease_timing(x->node, &t);
+    if (since != 0 && now >= since + t.lease_ms) {
+        return false;
+    }
+    CHECK(uv_timer_start(&x->hold, on_hold_over, since == 0 ? t.lease_ms : since + t.lease_ms - now,
+                         0) == 0);
+    return true;
+}
+
 static void consider(struct executor *x, const struct s_fencing *f)
 {
     struct check *c;
@@ -192,7 +222,7 @@ static void consider(struct executor *x, const struct s_fencing *f)
         return;
     }
     (void)snprintf(key, sizeof(key), "%" PRIu64 "/%" PRIu64, f->id, f->attempt);
-    if (map_get(&x->done, key) != NULL) {
+    if (map_get(&x->done, key) != NULL || held(x)) {
         return;
     }
     (void)map_put(&x->done, key, x);
@@ -303,6 +333,8 @@ struct executor *executor_new(struct node *n)
     x->node = n;
     x->wake.data = x;
     CHECK(uv_async_init(n->loop, &x->wake, on_wake) == 0);
+    x->hold.data = x;
+    CHECK(uv_timer_init(n->loop, &x->hold) == 0);
     x->watch =
         store_watch_new(n->store, "s/fencing/", 10, NULL, 0, store_rev(n->store) + 1, wake, x);
     store_prefix(n->store, "s/fencing/", consider_visit, x);
