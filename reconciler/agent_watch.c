@@ -19,7 +19,7 @@ static const struct {
     { "clusters", false },         { "hosts", false },       { "virtualmachines", false },
     { "volumes", false },          { "volumegroups", true }, { "iscsitargets", true },
     { "multipathpolicies", true }, { "luns", true },         { "bonds", true },
-    { "bridges", true },           { "vlans", true },        { "networkchecks", true },
+    { "bridges", true },           { "vlans", true },        { "networkchecks", false },
     { "sharedfilesystems", true },
 };
 
