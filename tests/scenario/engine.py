@@ -78,7 +78,15 @@ class Engine:
         for step, words, limit in self.finally_:
             self.wait_for(step, words, limit)
         self.watch(None)
+        self.ending()
         self.b.finish()
+
+    def ending(self):
+        """What the objects say in the end."""
+        for name, _ in self.setup.vms:
+            obj = self.get("virtualmachines", name) or {}
+            ready = lookup(obj, "status.conditions[Ready]") or {}
+            self.say("in the end %s: %s, %s" % (name, lookup(obj, "status.phase"), ready.get("reason")))
 
     def step(self, step):
         w = [self.names.get(x, x) for x in step.words]
@@ -125,6 +133,7 @@ class Engine:
     def begin(self, step, w):
         """Hosts on, objects applied; unless `begin cold`, wait until everything declared runs."""
         self.begun = True
+        self.setup.cold = "cold" in w[1:]
         self.b.begin(self.setup)
         if "cold" in w[1:]:
             return

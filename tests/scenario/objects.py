@@ -33,6 +33,7 @@ class Setup:
         self.hosts = 3
         self.witness = False
         self.heartbeat, self.host_timeout = "500ms", "3s"
+        self.cold = False   # `begin cold`
         self.levels = [["pdu"]]
         self.vms = []       # (name, {path: value})
         self.cluster = {}

@@ -51,8 +51,18 @@ class Sim:
                          "watchdog": "watchdog" in used,
                          "freeze": lookup_freeze(setup.cluster)})
         self.vms = [name for name, _ in setup.vms]
-        text = "---\n".join(json.dumps(m) + "\n" for m in setup.manifests())
-        code, answer = self.apply(text, 60000)
+        wanted = setup.manifests()
+        if not setup.cold:  # guests are placed when every host is there: then their places do not hang on who booted first
+            self.declare([m for m in wanted if m["kind"] in ("Cluster", "Secret", "FenceDevice", "Host")])
+            for _ in range(240):
+                if all(self.ask("inc-state", "node%d" % i) == "Live" for i in range(1, setup.hosts + 1)):
+                    break
+                self.run(0.25)
+            self.run(4)
+        self.declare(wanted)
+
+    def declare(self, manifests):
+        code, answer = self.apply("---\n".join(json.dumps(m) + "\n" for m in manifests), 60000)
         if code >= 300:
             raise ValueError("the set-up was refused: %s" % answer)
 

@@ -104,8 +104,7 @@ static void check_start_lock(struct machine *m, const char *vm, uint64_t incarna
     l = map_get(&m->s->check->locks, name);
     /* An acquisition of the same holder that was thought lost may come late and renew the token
      * once more; nobody else has had the lock meanwhile. */
-    if (l == NULL || l->owner != incarnation || token < l->since_token ||
-        token > l->owner_token) {
+    if (l == NULL || l->owner != incarnation || token < l->since_token || token > l->owner_token) {
         sim_violate(m->s,
                     "P2: %s started on %s for incarnation %" PRIu64 " with token %" PRIu64
                     ", but the lock is with incarnation %" PRIu64 ", token %" PRIu64,

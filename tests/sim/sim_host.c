@@ -267,6 +267,7 @@ static void on_booted(void *arg, uint64_t gen)
 {
     struct machine *m = arg;
     struct sim *s = m->s;
+    struct prng r;
 
     if (!m->powered || m->booted || m->boot_gen != gen) {
         return;
@@ -274,7 +275,8 @@ static void on_booted(void *arg, uint64_t gen)
     m->booted = true;
     m->booted_us = s->now;
     m->boots++;
-    m->clk_us = sim_rand(5000000);
+    r = machine_prng(m, 2, m->boots);
+    m->clk_us = prng_below(&r, 5000000);
     m->clk_world_us = s->now;
     (void)snprintf(m->boot_id, sizeof(m->boot_id), "%s-boot-%" PRIu64, m->name, m->boots);
     machine_hurt(m);
@@ -290,11 +292,20 @@ static void on_booted(void *arg, uint64_t gen)
     }
 }
 
+struct prng machine_prng(const struct machine *m, uint64_t what, uint64_t times)
+{
+    struct prng r;
+
+    prng_init(&r, m->s->opts.seed * 1000003 + what * 10007 + m->i * 101 + times);
+    return r;
+}
+
 static void begin_boot(struct machine *m)
 {
+    struct prng r = machine_prng(m, 1, m->boots);
     uint64_t ms = m->s->opts.boot_ms;
 
-    sim_post(NULL, (ms / 2 + sim_rand(ms + 1)) * 1000, on_booted, m, ++m->boot_gen);
+    sim_post(NULL, (ms / 2 + prng_below(&r, ms + 1)) * 1000, on_booted, m, ++m->boot_gen);
 }
 
 void machine_power(struct machine *m, bool on, const char *why)
@@ -335,11 +346,13 @@ void machine_new(struct sim *s, unsigned i, const char *name, bool host, bool vo
     m->is_host = host;
     m->is_voter = voter;
     m->rate = 1.0;
-    prng_init(&m->prng, prng_u64(&s->prng));
+    m->prng = machine_prng(m, 0, 0);
     if (s->opts.skew_ppm != 0) {
-        m->rate = 1.0 + ((double)sim_rand(2ULL * s->opts.skew_ppm + 1) - s->opts.skew_ppm) * 1e-6;
+        m->rate =
+            1.0 +
+            ((double)prng_below(&m->prng, 2ULL * s->opts.skew_ppm + 1) - s->opts.skew_ppm) * 1e-6;
     }
-    m->wall_off_ms = (int64_t)sim_rand(40) - 20;
+    m->wall_off_ms = (int64_t)prng_below(&m->prng, 40) - 20;
     for (unsigned k = 0; k < PROCS; k++) {
         m->procs[k].m = m;
         m->procs[k].kind = (enum proc_kind)k;

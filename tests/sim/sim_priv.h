@@ -116,6 +116,7 @@ struct machine {
     bool suspended;
     bool no_gateway; /* the users' network is cut */
     uint64_t boots, boot_gen, booted_us;
+    uint64_t picketds; /* started so far */
     char boot_id[40], hardware_id[40];
     /* clock */
     uint64_t clk_world_us; /* since then ... */
@@ -256,6 +257,9 @@ void machine_reset(struct machine *m, const char *why);
 void proc_start(struct proc *p);
 void proc_expected(struct proc *p); /* start it, if it is one that runs there */
 void proc_end(struct proc *p, bool power, const char *why);
+/* Random numbers of one thing that happens to a machine: always the same ones in the same world,
+ * whatever else draws.  So a story changes little when the product sends a packet more. */
+struct prng machine_prng(const struct machine *m, uint64_t what, uint64_t times);
 /* Something is wrong with it now: a fencing would not be needless. */
 void machine_hurt(struct machine *m);
 

@@ -40,6 +40,7 @@ struct simrep {
     unsigned heartbeat_ms;
     bool closing;
     bool step_due; /* on_step is posted */
+    struct prng prng;
 };
 
 /* --- the disk ----------------------------------------------------------------------------------
@@ -290,7 +291,7 @@ static uint64_t env_random(void *ctx)
 {
     struct simrep *r = ctx;
 
-    return prng_u64(&r->p->m->prng);
+    return prng_u64(&r->prng);
 }
 
 static bool env_net_send(void *ctx, uint64_t id, const void *frame, size_t len)
@@ -444,6 +445,7 @@ int rep_open(const struct rep_params *params, struct rep **ret, struct err *err)
     int rc;
 
     r->p = p;
+    r->prng = machine_prng(p->m, 3, ++p->m->picketds);
     r->disk = p->m->disk;
     r->heartbeat_ms = params->heartbeat_ms;
     p->loop->internal_fields = r;
