@@ -1,12 +1,12 @@
 #!/bin/bash
 # Everything that `make check` runs.  The last line is "N passed, N failed".
 #
-#   tests/check.sh [SECTION...]   sections: unit san tidy sim mutants fuzz torture dev
+#   tests/check.sh [SECTION...]   sections: unit san tidy sim scenario mutants fuzz torture dev
 #
 # Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-sections=${*:-unit tidy san sim mutants fuzz torture dev}
+sections=${*:-unit tidy san sim scenario mutants fuzz torture dev}
 logs=build/check
 mkdir -p "$logs"
 passed=0
@@ -67,6 +67,12 @@ for s in $sections; do
         step 'torture: its checker' 120 tests/torture/check_test.py
         step 'torture: build' 900 make -s -j2 torture-build
         step 'torture' 300 make -s torture SECONDS=60 ;;
+    scenario)
+        step 'build the scenarios' 1200 make -s -j2 WERROR=1 all build/scenario/shell
+        step 'scenarios, with their stories' 600 make -s scenario WERROR=1
+        for t in power-cut wedged-host agent-killed two-hosts-witness; do
+            step "scenario on real processes: $t" 300 make -s scenario WERROR=1 ON=dev S="$t"
+        done ;;
     dev)
         step 'build what the dev tests need' 1200 make -s -j2 WERROR=1 all build/faulty/picketd
         for t in tests/dev/*_test.py tests/dev/*_test.sh; do
