@@ -51,13 +51,36 @@ static void pump_emit(struct rep *r, struct rep_peer *p, raft_index prev, raft_t
     p->last_append_ms = rep_now(r);
 }
 
+/* The newest entry that this peer may have.  Rule 24: who is not to vote any more hears of that
+ * when it is committed.  Its log must not be the longest for it: by the others' older configuration
+ * they may need its vote, which it refuses to a shorter log, and it does not campaign itself.  The
+ * core sends a change before it notes that it is uncommitted, hence the look at the entries (few:
+ * no more than two groups are under way). */
+static raft_index pump_last(struct rep *r, const struct rep_peer *p)
+{
+    const struct raft_server *s = conf_get(&r->raft.configuration, p->info.id);
+    raft_index last = raft_last_index(&r->raft);
+
+    if (s != NULL && s->role == RAFT_VOTER) {
+        return last;
+    }
+    for (raft_index i = r->raft.commit_index + 1; i <= last; i++) {
+        const struct raft_entry *e = guard_entry(&r->raft, i);
+
+        if (e != NULL && e->type == RAFT_CHANGE) {
+            return i - 1;
+        }
+    }
+    return last;
+}
+
 /* Send one piece that starts at `first`.  Returns the number of entries, 0: none is there;
  * *ret_bytes: their size.  False: the entry before is gone, only a snapshot helps. */
 static bool pump_piece(struct rep *r, struct rep_peer *p, raft_index first, unsigned *ret_n,
                        size_t *ret_bytes)
 {
     raft_term prev_term = first == 1 ? 0 : guard_term_of(&r->raft, first - 1);
-    raft_index last = raft_last_index(&r->raft);
+    raft_index last = pump_last(r, p);
     size_t bytes = 0;
     unsigned n = 0;
 
@@ -84,7 +107,7 @@ static bool pump_piece(struct rep *r, struct rep_peer *p, raft_index first, unsi
 
 void rep_pump(struct rep *r, struct rep_peer *p)
 {
-    raft_index last = raft_last_index(&r->raft);
+    raft_index last = pump_last(r, p);
     unsigned n = 0;
     size_t bytes = 0;
 

@@ -442,7 +442,7 @@ static void begin_empty(void)
     w.events = events_of;
 }
 
-static void begin(void)
+static void begin_voters(unsigned n)
 {
     struct rep_member m[3];
     struct err err;
@@ -460,15 +460,20 @@ static void begin(void)
     w.twice = mild ? 0 : (unsigned)world_rand(&w, 100);
     w.late = mild ? 0 : (unsigned)world_rand(&w, 100);
     w.net_ms = 1 + (unsigned)world_rand(&w, 20);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < n; i++) {
         m[i] = (struct rep_member){
             .id = i + 1, .name = w.nodes[i].name, .address = w.nodes[i].name, .role = REP_VOTER
         };
     }
-    for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(rep_bootstrap_disk(&w.nodes[i].disk.disk, m, 3, &err), 0);
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(rep_bootstrap_disk(&w.nodes[i].disk.disk, m, n, &err), 0);
         start(i);
     }
+}
+
+static void begin(void)
+{
+    begin_voters(3);
 }
 
 static bool converged(void)
@@ -653,6 +658,38 @@ static void a_lone_voter_never_leads_a_term_twice(void **state)
     world_done(&w);
 }
 
+/* Two voters, the leader takes the other one's vote away and dies before that is on its own disk.
+ * Were it in the other's log by then, none of them could ever lead: the one needs a vote that the
+ * other's longer log refuses, and the other does not campaign. */
+static void a_demotion_locks_nobody_out(void **state)
+{
+    struct wnode *l, *o;
+    struct rep_req change = { 0 };
+
+    (void)state;
+    for (seed = 1; seed <= 40; seed++) {
+        world_init(&w, 5000 + seed);
+        begin_voters(2);
+        w.drop = w.twice = w.late = 0;
+        w.net_ms = 5;
+        while ((l = leader()) == NULL) {
+            world_step(&w);
+        }
+        run_ms(2000);
+        o = &w.nodes[1 - l->i];
+        l->disk_ms = 2000;
+        rep_assign(l->rep, &change, o->id, REP_STANDBY, on_changed);
+        world_after(l);
+        run_ms(20 + world_rand(&w, 200));
+        l->disk_ms = 5;
+        bury(l->i);
+        start(l->i);
+        run_ms(20000);
+        REQUIRE(leader() != NULL);
+        world_done(&w);
+    }
+}
+
 /* --- machines that are too busy ----------------------------------------------------------------
  */
 
@@ -742,6 +779,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restored_copy_ends_itself),
         cmocka_unit_test(a_lone_voter_never_leads_a_term_twice),
+        cmocka_unit_test(a_demotion_locks_nobody_out),
         cmocka_unit_test(elections_end_on_busy_machines),
         cmocka_unit_test(worlds),
     };
