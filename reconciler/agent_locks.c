@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/json_path.h"
 #include "api/valid.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -116,6 +117,7 @@ struct agent_call {
     vmx_acquired_cb *acquired;
     vmx_released_cb *released;
     vmx_read_cb *read;
+    vmx_secrets_cb *secrets;
     void *data;
     /* reading */
     struct vmx_lock_info *infos;
@@ -394,6 +396,24 @@ static void env_read(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_r
     }
 }
 
+static void on_secrets(void *data, const struct err *err, json_t *j)
+{
+    struct agent_call *c = data;
+
+    c->secrets(c->data, err, jget(j, "values"));
+    json_blank(j);
+    call_free(c);
+}
+
+static void env_secrets(void *ctx, const char *vm, vmx_secrets_cb *cb, void *data)
+{
+    struct agent_call *c = call_new(ctx, data);
+
+    c->secrets = cb;
+    (void)agent_post(c->a, "secrets", json_pack("{s:s, s:s}", "kind", "VirtualMachine", "name", vm),
+                     true, 5000, on_secrets, c);
+}
+
 const struct vmx_ops agent_vmx_ops = {
     .now_ms = env_now,
     .env = agent_env,
@@ -401,6 +421,7 @@ const struct vmx_ops agent_vmx_ops = {
     .release = env_release,
     .migrate = env_migrate,
     .read_locks = env_read,
+    .secrets = env_secrets,
     .save = env_save,
     .forget = env_forget,
     .report = agent_report_vm,

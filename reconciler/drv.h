@@ -160,8 +160,8 @@ struct drv_job {
     const char *volume;
     const char *kind; /* DRV_APPLY: plural */
     const char *name;
-    const json_t *secrets; /* DRV_APPLY: "spec.chap.passwordRef" -> plain value, or NULL; not kept
-                              by the caller and never logged */
+    const json_t *secrets; /* APPLY, START, MIG_RECEIVE: "spec.chap.passwordRef" -> plain value, or
+                              NULL; not kept by the caller and never logged */
     uint16_t port;         /* DRV_PING: of a TCP connection, 0: an echo request */
     const char *peer;      /* migration: name of the other host */
     bool wipe; /* VOL_DEACTIVATE: it is open and another host has its lock: its openers get errors

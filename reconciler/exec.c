@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "api/json_path.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -71,6 +72,7 @@ void vmx_item_free(struct vmx_item *it)
     intent_done(&it->rec);
     arena_done(&it->a);
     json_decref(it->object);
+    json_wipe(it->secrets);
     free(it->create_group);
     free(it->last_error);
     vmx_mig_free(it);
@@ -397,6 +399,8 @@ void vmx_step_done(struct vmx_item *it, const struct err *err)
     it->stage = VMX_STAGE_NONE;
     json_decref(it->object);
     it->object = NULL;
+    json_wipe(it->secrets);
+    it->secrets = NULL;
     vmx_mig_step(it, k, err);
     if (err != NULL) {
         failed(it, k, err);

@@ -62,6 +62,8 @@ struct vmx_report {
     uint64_t resume_ms;    /* target: from then until it was let run; 0: not known */
 };
 
+typedef void vmx_secrets_cb(void *data, const struct err *err, const json_t *values);
+
 struct vmx_ops {
     uint64_t (*now_ms)(void *ctx);
     /* Lease and guard as they are now; the executor fills in the rest. */
@@ -76,6 +78,9 @@ struct vmx_ops {
                     uint64_t peer_token, vmx_acquired_cb *cb, void *data);
     void (*read_locks)(void *ctx, const struct vmx_lock_ref *refs, size_t n, vmx_read_cb *cb,
                        void *data);
+    /* The plain values that this machine's object refers to; `values` is valid during the call. May
+     * be NULL: nobody has secrets. */
+    void (*secrets)(void *ctx, const char *vm, vmx_secrets_cb *cb, void *data);
     int (*save)(void *ctx, const struct intent *i, struct err *err);
     void (*forget)(void *ctx, const char *vm);
     void (*report)(void *ctx, const struct vmx_report *r);

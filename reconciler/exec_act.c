@@ -95,7 +95,7 @@ static void act_adjust(struct vmx_item *it)
     drv_submit(it->x->drv, &it->job);
 }
 
-static void act_start(struct vmx_item *it, const struct act *act)
+static void start_go(struct vmx_item *it)
 {
     char *lock = mem_printf("virtualmachines/%s", it->rec.vm);
 
@@ -103,11 +103,12 @@ static void act_start(struct vmx_item *it, const struct act *act)
     it->object = json_deep_copy(it->want.object); /* the cache may change meanwhile */
     it->job.uid = it->want.vm.uid;
     it->job.object = it->object;
+    it->job.secrets = it->secrets;
     it->job.disks = it->want.disks;
     it->job.n_disks = it->want.n_disks;
     it->job.incarnation = it->x->src.incarnation;
     it->job.token = vmx_token(it->x, lock);
-    it->job.not_after_ms = act->not_after_ms;
+    it->job.not_after_ms = it->plan.acts[it->step].not_after_ms;
     free(lock);
     drv_submit(it->x->drv, &it->job);
 }
@@ -454,7 +455,7 @@ void vmx_act(struct vmx_item *it, const struct act *act)
         act_volume(it, DRV_VOL_ACTIVATE, act->object);
         return;
     case ACT_START:
-        act_start(it, act);
+        vmx_with_secrets(it, start_go);
         return;
     case ACT_SHUTDOWN:
         act_domain(it, DRV_SHUTDOWN, act->not_after_ms);

@@ -62,11 +62,17 @@ static void transfer(struct vmx_item *it, enum drv_op op)
         it->job.n_disks = it->want.n_disks;
         it->job.incarnation = it->x->src.incarnation;
         it->job.token = vmx_token(it->x, vmx_vm_lock(&it->a, it->rec.vm));
+        it->job.secrets = it->secrets;
     } else {
         it->mig_sent = false;
         it->mig_refused = false;
     }
     drv_submit(it->x->drv, &it->job);
+}
+
+static void receive(struct vmx_item *it)
+{
+    transfer(it, DRV_MIG_RECEIVE);
 }
 
 static void resume(struct vmx_item *it)
@@ -234,7 +240,7 @@ void vmx_mig_act(struct vmx_item *it, const struct act *act)
     if (act->kind == ACT_MIG_JOIN) {
         join(it);
     } else if (act->kind == ACT_MIG_RECEIVE) {
-        transfer(it, DRV_MIG_RECEIVE);
+        vmx_with_secrets(it, receive);
     } else if (act->kind == ACT_MIG_SEND) {
         transfer(it, DRV_MIG_SUSPEND);
     } else if (act->kind == ACT_MIG_COMMIT) {

@@ -53,6 +53,8 @@ struct vmx_item {
     char *create_group; /* group whose metadata lock this item holds or wants */
     struct err create_err;
     /* failures */
+    json_t *secrets; /* of the step under way, or NULL */
+    void (*after_secrets)(struct vmx_item *it);
     enum act_kind failed_kind;
     uint32_t failures;
     uint64_t first_failed_ms;   /* of them */
@@ -151,6 +153,9 @@ void vmx_add_ref(struct vmx_item *it, const char *lock, const char *uid, uint64_
 /* exec_look.c */
 void vmx_look_start(struct vmx *x);
 void vmx_look_run(struct vmx *x, uint64_t now_ms);
+
+/* exec_secrets.c: `go`, once it->secrets is there, or when none are needed */
+void vmx_with_secrets(struct vmx_item *it, void (*go)(struct vmx_item *it));
 
 /* exec_sweep.c */
 /* exec_stray.c: begin to take away a volume that is active without its lock; false: there is none

@@ -226,6 +226,8 @@ static int make_conf(struct xen_drv *x, struct xen_job *j)
         .incarnation = job->incarnation,
         .token = job->token,
         .since_wall_ms = clock_wall_ms(),
+        .vnc_password =
+            json_string_value(json_object_get(job->secrets, "spec.graphics.passwordRef")),
     };
     int rc = xen_map(&in, &j->conf, &j->err);
 

@@ -20,7 +20,8 @@ static bool here_target(const json_t *obj, const char *host, const json_t *label
 static bool here_machine(const json_t *obj, const char *host, const json_t *labels)
 {
     (void)labels;
-    return str_eq(jget_str(obj, "status.assignedHost", ""), host);
+    return str_eq(jget_str(obj, "status.assignedHost", ""), host) ||
+           str_eq(jget_str(obj, "status.migration.target", ""), host);
 }
 
 static const struct {

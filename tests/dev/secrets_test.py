@@ -45,6 +45,14 @@ spec:
   chap: {username: we, passwordRef: {secret: missing, key: password}}
 ---
 apiVersion: picket/v1
+kind: VirtualMachine
+metadata: {name: screen}
+spec:
+  runPolicy: Stopped
+  memory: 64Mi
+  graphics: {type: VNC, listen: 0.0.0.0, passwordRef: {secret: san, key: other}}
+---
+apiVersion: picket/v1
 kind: Host
 metadata: {name: node1}
 spec: {addresses: [127.0.0.1]}
@@ -79,6 +87,7 @@ def main():
                                             ("voter", "node1", "ISCSITarget", "everywhere", 403),
                                             ("agent", "node1", "ISCSITarget", "nowhere", 404),
                                             ("agent", "node1", "ISCSITarget", "dangling", 404),
+                                            ("agent", "node1", "VirtualMachine", "screen", 403),  # it is assigned to nobody
                                             ("agent", "node1", "Secret", "san", 422)):
             status, body = ask(c, who, host, kind, name)
             dev.check(status == want, "%s of %s asks for %s %s: %d, not %d: %s" % (who, host, kind, name, status, want,

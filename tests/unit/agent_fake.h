@@ -353,7 +353,11 @@ static inline void fake_host_op(struct fake *f, struct http_req *req, const char
             fake_error(req, ERR_NOT_FOUND, "Secret san not found");
         } else {
             fake_json(req, 200,
-                      json_pack("{s:{s:s}}", "values", "spec.chap.passwordRef", "geheim"));
+                      json_pack("{s:{s:s}}", "values",
+                                str_eq(jget_str(body, "kind", ""), "ISCSITarget")
+                                    ? "spec.chap.passwordRef"
+                                    : "spec.graphics.passwordRef",
+                                "geheim"));
         }
     } else if (str_eq(op, "status")) {
         json_decref(f->status);

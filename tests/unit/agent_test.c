@@ -44,6 +44,12 @@ static void shell_submit(struct drv *d, struct drv_job *job)
         (void)snprintf(shell_bench(d)->secret, sizeof(shell_bench(d)->secret), "%s",
                        v == NULL ? "none" : json_string_value(v));
     }
+    if (job->op == DRV_START) {
+        const json_t *v = json_object_get(job->secrets, "spec.graphics.passwordRef");
+
+        (void)snprintf(shell_bench(d)->secret, sizeof(shell_bench(d)->secret), "%s",
+                       v == NULL ? "none" : json_string_value(v));
+    }
     drv_submit(shell_bench(d)->drv, job);
 }
 
@@ -257,6 +263,26 @@ static void fetches_the_secrets_of_a_target(void **state)
              json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "uid", "t3", "spec", "chap",
                        "username", "we"));
     WAIT_FOR(&b->loop, str_eq(b->secret, "none"));
+}
+
+static void gives_the_password_of_a_screen(void **state)
+{
+    struct bench *b = *state;
+
+    put_objects(b);
+    b->f.no_secrets = true;
+    agent_begin(b, false);
+    fake_put(&b->f, "virtualmachines", "vm1",
+             json_pack("{s:{s:s, s:i}, s:{s:s, s:{s:{s:s}}, s:[{s:s, s:s}]}, s:{s:s, s:i}}",
+                       "metadata", "uid", "m", "generation", 1, "spec", "runPolicy", "Running",
+                       "graphics", "passwordRef", "secret", "vnc", "disks", "name", "root",
+                       "volume", "v1", "status", "assignedHost", "node1", "assignedIncarnation",
+                       (int)b->f.incarnation));
+    WAIT_FOR(&b->loop, fake_count(&b->f, "POS secrets") > 1); /* it cannot start without */
+    assert_false(runs(b));
+    b->f.no_secrets = false;
+    WAIT_FOR(&b->loop, runs(b));
+    assert_string_equal(b->secret, "geheim");
 }
 
 static void writes_its_part_of_the_status(void **state)
@@ -546,13 +572,21 @@ static void stale_registration_is_renewed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(starts_in_order_and_runs_a_vm), TEST(fetches_the_secrets_of_a_target),
-        TEST(writes_its_part_of_the_status), TEST(guards_before_the_first_lock),
-        TEST(locks_of_many_in_few_requests), TEST(own_picketd_is_left_when_it_hangs_for_long),
-        TEST(no_watchdog_no_start),          TEST(agent_restart_adopts),
-        TEST(fenced_boot_asks_for_a_reset),  TEST(fenced_while_alone_asks_for_a_reset),
-        TEST(older_epoch_is_no_source),      TEST(behind_what_was_seen_starts_nothing),
-        TEST(lost_lease_stops_the_guest),    TEST(stale_registration_is_renewed),
+        TEST(starts_in_order_and_runs_a_vm),
+        TEST(fetches_the_secrets_of_a_target),
+        TEST(gives_the_password_of_a_screen),
+        TEST(writes_its_part_of_the_status),
+        TEST(guards_before_the_first_lock),
+        TEST(locks_of_many_in_few_requests),
+        TEST(own_picketd_is_left_when_it_hangs_for_long),
+        TEST(no_watchdog_no_start),
+        TEST(agent_restart_adopts),
+        TEST(fenced_boot_asks_for_a_reset),
+        TEST(fenced_while_alone_asks_for_a_reset),
+        TEST(older_epoch_is_no_source),
+        TEST(behind_what_was_seen_starts_nothing),
+        TEST(lost_lease_stops_the_guest),
+        TEST(stale_registration_is_renewed),
     };
 
     if (getenv("PICKET_LOG") == NULL) {
