@@ -93,10 +93,10 @@ class Timeline:
 class World:
     """Use as a context manager: takes the lab down at the end; with LAB_KEEP=1 it stays after a failure."""
 
-    def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", book=False,
+    def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", book=False, by_hand=False,
                  **settings):
         self.rig = labrig.Rig(name or os.environ.get("LAB", "test"))
-        self.book = book
+        self.book, self.by_hand = book, by_hand
         self.hosts, self.fencing, self.guests, self.settings = hosts, fencing, guests, settings
         self.driver = driver
         self.witness = None
@@ -175,6 +175,35 @@ class World:
             self.wait("%d voters" % (1 + n), lambda n=n: len(self.voters()) == 1 + n, 180)
         self.time.mark("%d voters" % (1 + self.hosts))
 
+    def install(self):
+        """As docs/install.md says, without anything outside of the hosts; `svc boot` is its systemctl."""
+        conf = """cat >>/etc/picket/agent.conf <<C
+driver = xen
+watchdog-socket = /run/picket/watchdog.sock
+C
+"""
+        self.rig.sh(1, "set -e\npicket init --name node1 --address 10.77.0.11 --lab\n" + conf +
+                    "printf '%s' >>/etc/picket/picketd.conf\n" % RAFT.replace("\n", "\\n") +
+                    "mkdir -p ~/.picket && cp /etc/picket/admin.conf ~/.picket/config\nsync; svc boot")
+        self.wait("node1 leads", lambda: self.rig.sh(1, "picket status", check=False)[0] == 0, 120)
+        self.time.mark("node1 leads")
+        etc = self.rig.path("witness/etc")
+        os.makedirs(etc)
+        for name in ("admin.conf", "tls/ca.crt", "tls/admin.crt", "tls/admin.key"):
+            path = os.path.join(etc, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(self.rig.sh(1, "cat /etc/picket/" + name).replace("/etc/picket/tls/", etc + "/tls/"))
+        for n in self.rig.hosts()[1:]:
+            token = self.rig.sh(1, "picket token create --voter").strip()
+            ends = ",".join("10.77.0.1%d:7443" % i for i in [n] + [h for h in self.rig.hosts() if h != n])
+            self.rig.sh(n, "set -e\npicket join %s --name node%d --address 10.77.0.1%d --lab\n" % (token, n, n) + conf +
+                        "printf '%s' >>/etc/picket/picketd.conf\n" % RAFT.replace("\n", "\\n") +
+                        "sed -i '/^endpoints/d' /etc/picket/agent.conf\necho 'endpoints = %s' >>/etc/picket/agent.conf\n" % ends +
+                        "sync; svc boot")
+            self.wait("%d voters" % n, lambda n=n: len(self.voters()) == n, 180)
+            self.time.mark("node%d joined" % n)
+
     def voters(self):
         p = self.picket("member", "list", "-o", "json", check_rc=False)
         return [m for m in json.loads(p.stdout)["items"] if m["role"].lower() == "voter"] if p.returncode == 0 else []
@@ -200,7 +229,10 @@ watchdog-socket = /run/picket/watchdog.sock
 
     def ready(self):
         """From booted hosts to guests that run."""
-        self.found()
+        if self.by_hand:
+            self.install()
+        else:
+            self.found()
         if self.settings.get("storage", "mapped") == "mapped":
             self.make_group()
         self.apply(self.declared())
