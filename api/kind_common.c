@@ -301,6 +301,22 @@ const char *check_word(const char *s)
     return len >= 1 && len <= 253 && only(s, "-._") ? NULL : "letters, digits, '-', '_' and '.'";
 }
 
+/* SHA-256: 32 bytes, with or without colons. */
+const char *check_fingerprint(const char *s)
+{
+    size_t n = 0;
+
+    for (; *s != 0; s++) {
+        if (strchr("0123456789abcdefABCDEF", *s) != NULL) {
+            n++;
+        } else if (*s != ':') {
+            n = 0;
+            break;
+        }
+    }
+    return n == 64 ? NULL : "64 hexadecimal digits, with or without colons";
+}
+
 const char *check_oneline(const char *s)
 {
     for (; *s != 0; s++) {

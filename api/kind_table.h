@@ -72,8 +72,9 @@ const char *check_rate(const char *s);
 const char *check_cpu_list(const char *s);
 const char *check_uuid(const char *s);
 const char *check_fence_agent(const char *s);
-const char *check_word(const char *s);    /* letters, digits, . _ - */
-const char *check_oneline(const char *s); /* no control characters */
+const char *check_word(const char *s);        /* letters, digits, . _ - */
+const char *check_oneline(const char *s);     /* no control characters */
+const char *check_fingerprint(const char *s); /* SHA-256 */
 const char *check_multipath_selector(const char *s);
 const char *check_hw_handler(const char *s);
 

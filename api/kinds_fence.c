@@ -27,8 +27,9 @@ static const struct field device_spec[] = {
     { .name = "identityRef", OBJECT_OF(common_secret_ref), .text = "Ssh: the private key of the login, without passphrase." },
     { .name = "cipher", .type = F_INT, .min = 0, .max = 17, .text = "Ipmi: cipher suite (ipmitool -C)." },
     { .name = "system", .type = F_STRING, .check = check_oneline, .min = 1, .max = 255, .text = "Redfish: the system's path, when the card has several." },
-    { .name = "tlsFingerprint", .type = F_STRING, .check = check_oneline, .min = 1, .max = 255,
-      .text = "Redfish: SHA-256 fingerprint of the card's certificate, in hexadecimal." },
+    { .name = "tlsFingerprint", .type = F_STRING, .check = check_fingerprint, .min = 64, .max = 95,
+      .text = "Redfish: SHA-256 fingerprint of the card's certificate, in hexadecimal, as `openssl x509 -fingerprint -sha256` prints it. "
+              "Without it the certificate has to be signed by an authority that the picketds' hosts know." },
     { .name = "agent", .type = F_STRING, .check = check_fence_agent, .text = "Agent: name of the program, such as fence_ipmilan." },
     { .name = "parameters", MAP_OF(.type = F_QUANTITY, .text = "The value."), .check = check_word, .max = 64,
       .text = "Agent: parameters as the program names them (`picket explain fence_ipmilan` lists them). Passwords belong into passwordRef." },

@@ -17,6 +17,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "fence/agent_rules.h"
+#include "fence/tls_pin.h"
 
 #define OUTPUT_MAX 4096U
 #define READBACK_MS 1000U
@@ -27,7 +28,8 @@ struct agent {
     struct fence_run *run;
     const char *program;
     char path[256];
-    struct buf params; /* without action; secrets: wiped */
+    struct buf params;  /* without action; secrets: wiped */
+    struct tls_pin pin; /* Redfish with a fingerprint: the relay */
 };
 
 /* How one call of the program went. */
@@ -101,15 +103,45 @@ static void add_ipmi(struct agent *x)
     add_param(x, "method", "onoff");
 }
 
-static void add_redfish(struct agent *x)
+/* The card has to show the pinned certificate now, and to the relay each time again. */
+static int add_pinned(struct agent *x, const char *fingerprint, struct err *err)
+{
+    const char *address = fence_op_get(x->run->op, "address");
+    uint8_t pin[TLS_PIN_BYTES];
+    char port[8];
+    int rc = tls_pin_parse(fingerprint, pin, err);
+
+    if (rc == 0 && address == NULL) {
+        rc = err_set(err, ERR_INVALID, "address is missing");
+    }
+    rc = rc == 0 ? tls_pin_check(address, pin, fence_run_left_ms(x->run), err) : rc;
+    rc = rc == 0 ? tls_pin_start(address, pin, &x->pin, err) : rc;
+    if (rc == 0) {
+        (void)snprintf(port, sizeof(port), "%u", x->pin.port);
+        add_param(x, "ip", "127.0.0.1");
+        add_param(x, "ipport", port);
+        add_param(x, "ssl_insecure", "1"); /* of the relay's certificate */
+    }
+    return rc;
+}
+
+static int add_redfish(struct agent *x, struct err *err)
 {
     const struct fence_op *op = x->run->op;
+    const char *fingerprint = fence_op_get(op, "fingerprint");
 
-    add_address(x);
+    if (fingerprint != NULL) {
+        if (add_pinned(x, fingerprint, err) != 0) {
+            return err->code;
+        }
+    } else {
+        add_address(x);
+        add_param(x, "ssl_insecure", fence_op_get(op, "insecure"));
+    }
     add_param(x, "username", fence_op_get(op, "username"));
     add_param(x, "password", fence_op_get(op, "password"));
     add_param(x, "systems_uri", fence_op_get(op, "systems_uri"));
-    add_param(x, "ssl_insecure", fence_op_get(op, "insecure"));
+    return 0;
 }
 
 static int check_params(const struct fence_op *op, struct err *err)
@@ -136,7 +168,9 @@ static int agent_init(struct agent *x, const char *dir, struct err *err)
         add_ipmi(x);
     } else if (op->type == FENCE_TYPE_REDFISH) {
         program = "fence_redfish";
-        add_redfish(x);
+        if (add_redfish(x, err) != 0) {
+            return err->code;
+        }
     } else {
         program = fence_op_get(op, "program");
         add_own(x);
@@ -161,10 +195,9 @@ static int agent_init(struct agent *x, const char *dir, struct err *err)
 /* Values that may be shown; every other one could be a secret. */
 static bool is_public(const char *key)
 {
-    static const char *const keys[] = {
-        "address",   "plugs",  "outlets",  "program", "lanplus",
-        "privilege", "cipher", "insecure", "version", "systems_uri"
-    };
+    static const char *const keys[] = { "address", "plugs",       "outlets",    "program",
+                                        "lanplus", "privilege",   "cipher",     "insecure",
+                                        "version", "systems_uri", "fingerprint" };
 
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(keys[i], key) == 0) {
@@ -464,6 +497,7 @@ void agent_exec_run(struct fence_run *run, const char *dir, struct fence_answer 
     } else {
         agent_do(&x, ans);
     }
+    tls_pin_stop(&x.pin);
     explicit_bzero(x.params.data, x.params.len);
     buf_done(&x.params);
 }

@@ -185,6 +185,7 @@ static int fill_card(struct node *n, const json_t *dev, struct fence_op *op, str
         (void)snprintf(text, sizeof(text), "%" PRId64, cipher);
         rc = fence_op_set(op, "cipher", text, err);
     }
+    rc = rc == 0 ? set(op, "fingerprint", jget_str(dev, "spec.tlsFingerprint", NULL), err) : rc;
     return rc == 0 ? set(op, "systems_uri", jget_str(dev, "spec.system", NULL), err) : rc;
 }
 

@@ -3,10 +3,11 @@
 
     redfish.py DIR      prints its port; DIR/off exists while the power is off
 
-DIR/calls gets a line for every request.  Files that make it misbehave: DIR/lie (says 204 to a reset
+DIR/fingerprint is the SHA-256 of its certificate; DIR/calls gets a line for every request.  Files that make it misbehave: DIR/lie (says 204 to a reset
 and does nothing), DIR/refuse (says 503), DIR/silent (says nothing).
 """
 import base64
+import hashlib
 import http.server
 import json
 import os
@@ -90,6 +91,10 @@ def main():
                     '-out', cert, '-subj', '/CN=127.0.0.1', '-addext',
                     'subjectAltName=IP:127.0.0.1', '-days', '2'],
                    check=True, stderr=subprocess.DEVNULL)
+    with open(cert, encoding='ascii') as f:
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(f.read())).hexdigest().upper()
+    with open(os.path.join(folder, 'fingerprint'), 'w', encoding='ascii') as f:
+        f.write(':'.join(digest[i:i + 2] for i in range(0, 64, 2)) + '\n')
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -76,6 +76,18 @@ static bool file_has(const struct rig *r, const char *name, const char *part)
     return strstr(text, part) != NULL;
 }
 
+static void read_file(const struct rig *r, const char *name, char *dst, size_t size)
+{
+    char path[128];
+    FILE *f;
+
+    path_of(r, path, name);
+    f = fopen(path, "re");
+    assert_non_null(f);
+    assert_non_null(fgets(dst, (int)size, f));
+    (void)fclose(f);
+}
+
 static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof(*r));
@@ -456,6 +468,48 @@ static void redfish_unknown_certificate(void **state)
     assert_false(file_has(r, "calls", "GET"));
 }
 
+static struct fence_answer redfish_pinned(const struct rig *r, enum fence_action action,
+                                          const char *fingerprint)
+{
+    struct fence_op op = new_op(r, FENCE_TYPE_REDFISH, action);
+
+    op.timeout_ms = GENEROUS_MS;
+    set(&op, "username", "admin");
+    set(&op, "password", REDFISH_SECRET);
+    set(&op, "fingerprint", fingerprint);
+    return run_op(r, &op);
+}
+
+/* Known by the fingerprint of its certificate: the right card does what it is told, another one
+ * hears nothing. */
+static void redfish_fingerprint(void **state)
+{
+    struct rig *r = *state;
+    struct fence_answer a;
+    char right[200], wrong[200];
+
+    start_redfish(r);
+    read_file(r, "fingerprint", right, sizeof(right));
+    right[strcspn(right, "\n")] = '\0';
+    (void)str_copy(wrong, sizeof(wrong), right);
+    wrong[0] = wrong[0] == '0' ? '1' : '0';
+    a = redfish_pinned(r, FENCE_ACTION_OFF, wrong);
+    expect(&a, FENCE_FAILED, FENCE_POWER_UNKNOWN);
+    assert_non_null(strstr(a.detail, "nothing was switched"));
+    assert_non_null(strstr(a.detail, "fingerprint"));
+    assert_false(file_has(r, "calls", "/"));
+    a = redfish_pinned(r, FENCE_ACTION_OFF, "00:11");
+    expect(&a, FENCE_FAILED, FENCE_POWER_UNKNOWN);
+    a = redfish_pinned(r, FENCE_ACTION_STATUS, right);
+    expect(&a, FENCE_SUCCEEDED, FENCE_POWER_ON);
+    a = redfish_pinned(r, FENCE_ACTION_OFF, right);
+    expect(&a, FENCE_SUCCEEDED, FENCE_POWER_OFF);
+    assert_true(file_has(r, "calls", "POST /redfish/v1/Systems/1/Reset"));
+    use_port(r, 1); /* nobody is there */
+    a = redfish_pinned(r, FENCE_ACTION_OFF, right);
+    expect(&a, FENCE_FAILED, FENCE_POWER_UNKNOWN);
+}
+
 static void redfish_misbehaves(void **state)
 {
     static const char *const modes[] = { "lie", "refuse" };
@@ -563,6 +617,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(redfish_off_and_on, setup, teardown),
         cmocka_unit_test_setup_teardown(redfish_wrong_password, setup, teardown),
         cmocka_unit_test_setup_teardown(redfish_unknown_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(redfish_fingerprint, setup, teardown),
         cmocka_unit_test_setup_teardown(redfish_misbehaves, setup, teardown),
         cmocka_unit_test_setup_teardown(agent_apc_snmp, setup, teardown),
         cmocka_unit_test_setup_teardown(metadata_of_an_agent, setup, teardown),
