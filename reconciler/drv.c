@@ -157,6 +157,16 @@ void drv_abort(struct drv *d, struct drv_job *job)
     d->ops->abort(d, job);
 }
 
+void drv_extend(struct drv *d, struct drv_job *job, uint64_t not_after_ms)
+{
+    OBJ_CHECK(job, DRV_JOB_MAGIC);
+    CHECK(job->op == DRV_START && not_after_ms >= job->not_after_ms);
+    job->not_after_ms = not_after_ms;
+    if (d->ops->extend != NULL) {
+        d->ops->extend(d, job);
+    }
+}
+
 void drv_close(struct drv *d, void (*on_closed)(void *ctx), void *ctx)
 {
     CHECK(d != NULL);

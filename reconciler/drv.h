@@ -199,6 +199,8 @@ struct drv_ops {
     void (*submit)(struct drv *d, struct drv_job *job);
     void (*abort)(struct drv *d, struct drv_job *job); /* hurry: the callback comes soon */
     void (*close)(struct drv *d, void (*on_closed)(void *ctx), void *ctx);
+    /* job->not_after_ms is a later one now.  NULL: read from the job when it begins. */
+    void (*extend)(struct drv *d, struct drv_job *job);
 };
 
 /* The first member of every driver's own struct. */
@@ -212,6 +214,8 @@ void drv_listen(struct drv *d, drv_event_cb *cb, void *data);
 /* Checks the job's shape (our own mistakes) and hands it over. */
 void drv_submit(struct drv *d, struct drv_job *job);
 void drv_abort(struct drv *d, struct drv_job *job);
+/* Of a DRV_START under way: the lease was renewed, so the guest may begin until then. */
+void drv_extend(struct drv *d, struct drv_job *job, uint64_t not_after_ms);
 /* Jobs in flight end with ERR_UNKNOWN_OUTCOME first.  Guests are not touched (P8). */
 void drv_close(struct drv *d, void (*on_closed)(void *ctx), void *ctx);
 /* For drivers: deliver an event if somebody listens. */

@@ -30,6 +30,8 @@ const struct vmx_opts vmx_opts_default = {
     .obs = { .confirm_reads = 3, .confirm_gap_ms = 1000, .follow_ms = 180000 },
 };
 
+#define FOLLOW_MS 50U /* so often a start under way learns of renewals */
+
 uint64_t vmx_now(const struct vmx *x)
 {
     return x->ops.now_ms(x->ctx);
@@ -492,6 +494,20 @@ static bool begins(enum drv_op op)
            op == DRV_MIG_RECEIVE || op == DRV_MIG_SUSPEND || op == DRV_MIG_RESUME;
 }
 
+/* A start waits for its turn, or builds the guest, for longer than a short lease: what it may last
+ * follows the lease as it is renewed. */
+static void follow_lease(struct vmx_item *it, const struct vm_env *env)
+{
+    uint64_t until =
+        env->lease_until_ms > env->margin_ms ? env->lease_until_ms - env->margin_ms : 0;
+
+    if (it->wait == VMX_JOB && it->job.op == DRV_START && !it->aborted &&
+        until > it->job.not_after_ms && vm_lease_good(env) && env->guarded &&
+        env->incarnation == it->job.incarnation && vmx_start_confirmed(it)) {
+        drv_extend(it->x->drv, &it->job, until);
+    }
+}
+
 static void check_deadline(struct vmx_item *it, uint64_t now)
 {
     if (it->wait == VMX_JOB && !it->aborted && it->x->ending && begins(it->job.op)) {
@@ -510,12 +526,13 @@ static void check_deadline(struct vmx_item *it, uint64_t now)
 }
 
 /* Everybody plans anew when the lease turns bad, or good again. */
-static void watch_lease(struct vmx *x)
+static void watch_lease(struct vmx *x, struct vm_env *ret)
 {
     struct vm_env env;
     bool ending, good;
 
     vmx_full_env(x, &env);
+    *ret = env;
     ending = env.stop_on_loss && vm_lease_ending(&env);
     good = vm_lease_good(&env) && env.guarded;
     if (ending != x->ending || good != x->good) {
@@ -529,18 +546,21 @@ static void watch_lease(struct vmx *x)
 void vmx_run(struct vmx *x)
 {
     uint64_t now = vmx_now(x);
+    struct vm_env env;
     const char *vm;
     void *v;
 
     OBJ_CHECK(x, VMX_MAGIC);
     x->running = true;
-    watch_lease(x);
+    x->run_ms = now;
+    watch_lease(x, &env);
     vmx_look_run(x, now);
     for (size_t i = 0; map_next(&x->items, &i, &vm, &v);) {
         struct vmx_item *it = v;
 
         vmx_mig_check(it);
         check_deadline(it, now);
+        follow_lease(it, &env);
         if (it->wait == VMX_IDLE && it->due_ms != 0 && it->due_ms <= now) {
             process(x, it);
         }
@@ -569,6 +589,7 @@ uint64_t vmx_next_ms(const struct vmx *x)
             earlier(&best, it->due_ms);
         } else if (it->wait == VMX_JOB && !it->aborted) {
             earlier(&best, it->job.deadline_ms + 1);
+            earlier(&best, it->job.op == DRV_START ? x->run_ms + FOLLOW_MS : 0);
         }
     }
     earlier(&best, x->looking == 0 ? x->look_due_ms : x->look_until_ms);

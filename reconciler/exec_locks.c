@@ -192,6 +192,28 @@ void vmx_locks(struct vmx *x, const struct vmx_lock_info *infos, size_t n, uint6
     }
 }
 
+static bool owned(const struct vmx_item *it, const char *lock, uint64_t token)
+{
+    struct vm_lock l;
+
+    vmx_lock_view(it->x, lock, &l);
+    return l.state == VM_LOCK_MINE && (token == 0 || l.token == token) && l.confirmed_ms != 0;
+}
+
+/* They were confirmed when it began.  Since then only we could have given them back (P2): while the
+ * lease of this incarnation is renewed they are ours, however long it takes. */
+bool vmx_start_confirmed(const struct vmx_item *it)
+{
+    struct arena a = { 0 };
+    bool ok = owned(it, vmx_vm_lock(&a, it->rec.vm), it->job.token);
+
+    for (size_t i = 0; ok && i < it->want.n_vols; i++) {
+        ok = !it->want.vols[i].exclusive || owned(it, vmx_vol_lock(&a, it->want.vols[i].name), 0);
+    }
+    arena_done(&a);
+    return ok;
+}
+
 static size_t count(const struct vmx *x, bool unclear)
 {
     const char *key;

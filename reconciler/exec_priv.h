@@ -105,6 +105,7 @@ struct vmx {
     bool sweep_wipe;     /* it is open */
     unsigned stray_turn; /* which of those that are open */
     bool running;        /* in vmx_run */
+    uint64_t run_ms;     /* when it was called last */
     bool ending;         /* the lease, when last looked at */
     bool good;
     uint64_t lease_half_ms;
@@ -133,6 +134,9 @@ const char *vmx_vol_lock(struct arena *a, const char *vol);
 void vmx_have(struct vmx_item *it, const struct vm_env *env, struct vm_have *ret);
 /* Another item of this host that accounts for a volume; NULL: none. */
 const char *vmx_vol_user(const struct vmx_item *it, const char *vol, bool exclusive);
+
+/* Are the locks of the start under way still ours? */
+bool vmx_start_confirmed(const struct vmx_item *it);
 
 /* exec_act.c */
 void vmx_act(struct vmx_item *it, const struct act *act);

@@ -231,6 +231,14 @@ static void sim_submit(struct drv *d, struct drv_job *job)
     s->jobs[s->n_jobs++] = j;
 }
 
+static void sim_extend(struct drv *d, struct drv_job *job)
+{
+    struct sim_job *j = job->drv_private;
+
+    (void)d;
+    j->not_after_ms = job->not_after_ms;
+}
+
 static void sim_abort(struct drv *d, struct drv_job *job)
 {
     struct sim_drv *s = sim(d);
@@ -322,9 +330,11 @@ static void sim_close(struct drv *d, void (*on_closed)(void *ctx), void *ctx)
 
 struct drv *sim_drv_new(const struct sim_drv_opts *opts)
 {
-    static const struct drv_ops ops = {
-        .name = "sim", .submit = sim_submit, .abort = sim_abort, .close = sim_close
-    };
+    static const struct drv_ops ops = { .name = "sim",
+                                        .submit = sim_submit,
+                                        .abort = sim_abort,
+                                        .close = sim_close,
+                                        .extend = sim_extend };
     struct sim_drv *s = OBJ_NEW(struct sim_drv);
 
     s->drv.ops = &ops;

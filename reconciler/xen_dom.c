@@ -29,7 +29,9 @@ enum stage {
 
 static bool too_late(const struct xen_job *j)
 {
-    return j->not_after_ms != 0 && clock_now_ms() > j->not_after_ms;
+    uint64_t not_after_ms = __atomic_load_n(&j->not_after_ms, __ATOMIC_RELAXED);
+
+    return not_after_ms != 0 && clock_now_ms() > not_after_ms;
 }
 
 /* The domain of a start that shall not go on is removed; then the job ends with what is in j->err

@@ -320,6 +320,17 @@ static void xen_submit(struct drv *d, struct drv_job *job)
     }
 }
 
+/* The worker looks at it right before the guest runs. */
+static void xen_extend(struct drv *d, struct drv_job *job)
+{
+    struct xen_job *j = job->drv_private;
+
+    (void)d;
+    if (j != NULL) {
+        __atomic_store_n(&j->not_after_ms, job->not_after_ms, __ATOMIC_RELAXED);
+    }
+}
+
 static void xen_abort(struct drv *d, struct drv_job *job)
 {
     struct xen_drv *x = xen(d);
@@ -525,9 +536,11 @@ static void handles(struct xen_drv *x)
 
 int xen_drv_new(const struct xen_drv_opts *opts, struct drv **ret, struct err *err)
 {
-    static const struct drv_ops ops = {
-        .name = "xen", .submit = xen_submit, .abort = xen_abort, .close = xen_close
-    };
+    static const struct drv_ops ops = { .name = "xen",
+                                        .submit = xen_submit,
+                                        .abort = xen_abort,
+                                        .close = xen_close,
+                                        .extend = xen_extend };
     struct xen_drv *x;
     int rc = in_dom0(err);
 

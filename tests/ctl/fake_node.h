@@ -17,6 +17,7 @@ struct fake {
     uv_loop_t loop;
     uint64_t index, term, ms;
     struct map leases;     /* host -> "" while it holds its lease */
+    uint64_t late_ms[2];   /* how late renewals of every host were, in this window and the last */
     uint64_t writes;       /* transactions of the controllers */
     uint64_t turns;        /* of the loop */
     uint64_t worst_us;     /* longest turn */

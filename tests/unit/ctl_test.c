@@ -674,14 +674,56 @@ static void test_macs(void **state)
     fake_free(f);
 }
 
+/* Renewals that come late are said before a guest is stopped for it: at half and at three quarters
+ * of the 1000 ms that half a lease leaves beside the heartbeat. */
+static void test_margins(void **state)
+{
+    static const struct {
+        uint64_t late[2];
+        const char *status, *reason;
+    } cases[] = {
+        { { 499, 0 }, "True", "Good" },
+        { { 500, 0 }, "False", "HalfUsed" },
+        { { 0, 500 }, "False", "HalfUsed" }, /* in the window before: not forgotten yet */
+        { { 749, 1 }, "False", "HalfUsed" },
+        { { 750, 0 }, "False", "ThreeQuartersUsed" },
+        { { 5000, 0 }, "False", "ThreeQuartersUsed" },
+        { { 1, 0 }, "True", "Good" },
+    };
+    struct fake *f = fake_new(1);
+
+    (void)state;
+    fake_host(f, "node1", "8Gi", 4, "r1");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *host;
+
+        memcpy(f->late_ms, cases[i].late, sizeof(f->late_ms));
+        fake_again(f);
+        fake_settle(f);
+        host = fake_get(f, "hosts", "node1");
+        assert_string_equal(jget_str(cond_get(host, "LeaseMargin"), "status", "-"),
+                            cases[i].status);
+        assert_string_equal(jget_str(cond_get(host, "LeaseMargin"), "reason", "-"),
+                            cases[i].reason);
+        json_decref(host);
+    }
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),  cmocka_unit_test(test_idle),
-        cmocka_unit_test(test_few),     cmocka_unit_test(test_held_without_report),
-        cmocka_unit_test(test_what_if), cmocka_unit_test(test_relocate),
-        cmocka_unit_test(test_lacks),   cmocka_unit_test(test_macs),
-        cmocka_unit_test(test_drain),   cmocka_unit_test(test_netcheck),
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_margins),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_few),
+        cmocka_unit_test(test_held_without_report),
+        cmocka_unit_test(test_what_if),
+        cmocka_unit_test(test_relocate),
+        cmocka_unit_test(test_lacks),
+        cmocka_unit_test(test_macs),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_netcheck),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

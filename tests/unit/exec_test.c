@@ -331,6 +331,34 @@ static void hanging_start_when_lease_ends(void **state)
     world_done(&w);
 }
 
+/* A guest that takes longer to build than a lease lasts: while the lease is renewed it may begin
+ * late; once it is not, it may not. */
+static void start_longer_than_a_lease(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_start_ms = 4 * L;
+    world_start_max_ms = 20 * L;
+    world_init(&w, 8);
+    put_volume(&w, "v1");
+    run_for(&w, 1000);
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    run_for(&w, 10 * L);
+    assert_true(sim_drv_runs(w.hosts[0].drv, "vm1"));
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm1"), 1);
+    put_volume(&w, "v2");
+    put_vm(&w, "vm2", "v2", &(struct vm_opts){ .host = "node1" });
+    run_for(&w, 1000);
+    assert_true(vmx_busy(w.hosts[0].x));
+    w.hosts[0].cut = true;
+    run_for(&w, 10 * L);
+    assert_int_equal(sim_drv_starts(w.hosts[0].drv, "vm2"), 0);
+    world_done(&w);
+    world_start_ms = 50;
+    world_start_max_ms = 2000;
+}
+
 static size_t active_here(struct world *w)
 {
     return (size_t)sim_drv_active(w->hosts[0].drv, "vg", "v1") +
@@ -545,6 +573,7 @@ int main(void)
         cmocka_unit_test(agent_killed_in_reboot),
         cmocka_unit_test(lease_runs_out),
         cmocka_unit_test(hanging_start_when_lease_ends),
+        cmocka_unit_test(start_longer_than_a_lease),
         cmocka_unit_test(lease_is_asked_before_each_step),
         cmocka_unit_test(lease_ends_between_acquire_and_use),
         cmocka_unit_test(a_short_lease_makes_no_volume),

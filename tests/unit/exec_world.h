@@ -139,6 +139,9 @@ static inline void read_locks(struct host *h, enum vmx_list kind)
     vmx_locks(h->x, infos, n, h->w->now, kind);
 }
 
+/* How long a start takes, and may take. */
+static uint64_t world_start_ms = 50, world_start_max_ms = 2000;
+
 static inline void agent_start_sim(struct host *h)
 {
     struct plan_source src = { .object = object, .ctx = h, .host = h->name };
@@ -146,7 +149,7 @@ static inline void agent_start_sim(struct host *h)
     const char *name;
     void *v;
 
-    o.start_ms = 2000;
+    o.start_ms = world_start_max_ms;
     o.stop_ms = 1000;
     o.volume_ms = 1000;
     o.look_ms = 500;
@@ -242,7 +245,7 @@ static inline void world_init(struct world *w, uint64_t seed)
                                   .ctx = h,
                                   .san = w->san,
                                   .seed = seed * 7 + (uint64_t)i,
-                                  .start_ms = 50,
+                                  .start_ms = world_start_ms,
                                   .stop_ms = 10,
                                   .volume_ms = 20,
                                   .list_ms = 5,
