@@ -447,6 +447,76 @@ static void test_bond(void **state)
     end(&w);
 }
 
+/* From each mode to the next, under the members' feet; and what goes with a mode. */
+static void test_every_bond_mode(void **state)
+{
+    static const struct {
+        const char *spec, *kernel;
+    } modes[] = {
+        { "\"mode\": \"BalanceRR\"", "mode balance-rr" },
+        { "\"mode\": \"BalanceXor\", \"xmitHashPolicy\": \"Layer34\"",
+          "mode balance-xor .*xmit_hash_policy layer3+4" },
+        { "\"mode\": \"Broadcast\"", "mode broadcast" },
+        { "\"mode\": \"LACP\", \"lacpRate\": \"Slow\", \"xmitHashPolicy\": \"Layer23\"",
+          "mode 802.3ad .*xmit_hash_policy layer2+3 .*lacp_rate slow" },
+        { "\"mode\": \"BalanceTLB\", \"primary\": \"e1\"", "mode balance-tlb .*primary e1" },
+        { "\"mode\": \"BalanceALB\"", "mode balance-alb" },
+        { "\"mode\": \"ActiveBackup\", \"upDelay\": \"200ms\", \"downDelay\": \"100ms\"",
+          "mode active-backup .*miimon 100 updelay 200 downdelay 100" },
+    };
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    if (!kernel_has("bond", "mode active-backup")) {
+        print_message("skipped: this kernel has no bonding (modprobe bonding max_bonds=0)\n");
+        end(&w);
+        skip();
+    }
+    card("0");
+    card("1");
+    birth(&w, "boot1");
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        char *spec =
+            mem_printf("{\"members\": [\"e0\", \"e1\"], \"mtu\": 1400, %s}", modes[i].spec);
+        char *check = mem_printf("ip -d link show bond0 | grep -q '%s'", modes[i].kernel);
+
+        put(&w, "bonds", "bond0", spec);
+        nw_host_synced(w.host);
+        until_idle(&w);
+        expect(check);
+        expect("ip link show e0 | grep -q 'master bond0'");
+        expect("ip link show e1 | grep -q 'master bond0'");
+        expect("ip link show bond0 | grep -q 'mtu 1400'");
+        free(spec);
+        free(check);
+    }
+    end(&w);
+}
+
+static void test_bridge_options(void **state)
+{
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    card("0");
+    birth(&w, "boot1");
+    put(&w, "bridges", "br0",
+        "{\"ports\": [\"e0\"], \"stp\": true, \"forwardDelay\": \"4s\", \"helloTime\": \"1s\", "
+        "\"maxAge\": \"6s\", \"mtu\": 1400}");
+    nw_host_synced(w.host);
+    until_idle(&w);
+    expect("ip -d link show br0 | grep -q 'forward_delay 400 hello_time 100 max_age 600 '");
+    expect("ip -d link show br0 | grep -q 'stp_state 1'");
+    expect("ip link show br0 | grep -q 'mtu 1400'");
+    put(&w, "bridges", "br0", "{\"ports\": [\"e0\"], \"forwardDelay\": \"0s\"}");
+    until_idle(&w);
+    expect("ip -d link show br0 | grep -q 'forward_delay 0 '");
+    expect("ip -d link show br0 | grep -q 'stp_state 0'");
+    end(&w);
+}
+
 static void test_vlan(void **state)
 {
     struct world w;
@@ -499,6 +569,8 @@ int main(void)
         cmocka_unit_test(test_no_second_try_after_reboot),
         cmocka_unit_test(test_nothing_without_quorum),
         cmocka_unit_test(test_bond),
+        cmocka_unit_test(test_every_bond_mode),
+        cmocka_unit_test(test_bridge_options),
         cmocka_unit_test(test_vlan),
         cmocka_unit_test(test_kernel_refusal_is_undone),
     };
