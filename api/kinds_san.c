@@ -66,9 +66,16 @@ static const struct field lun_spec[] = {
     FIELD_END
 };
 
+static const struct field path_fields[] = {
+    { .name = "device", .type = F_STRING, .text = "The disk, as the host calls it now." },
+    { .name = "state", .type = F_STRING, .text = "What multipathd's checker says (ready, ghost, faulty, shaky ...), with the kernel's word where that is another one." },
+    FIELD_END
+};
+
 static const struct field paths_fields[] = {
     { .name = "total", .type = F_INT, .text = "Paths that should be." },
     { .name = "active", .type = F_INT, .text = "Paths that work." },
+    { .name = "list", LIST_OF(OBJECT_OF(path_fields), .text = "A path."), .text = "Each of them, as in multipathd's order." },
     FIELD_END
 };
 

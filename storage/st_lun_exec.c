@@ -141,6 +141,28 @@ static void keep_lun(struct st_op *op)
     st_lun_free(old);
 }
 
+/* Each path of its map, and what multipathd and the kernel think of it. */
+static json_t *paths_of(const struct st_op *op)
+{
+    const struct mpath_map *m = op->has_maps ? mpath_find(&op->maps, pinned(op)) : NULL;
+    json_t *list = json_array();
+
+    for (size_t i = 0; m != NULL && i < m->n_paths; i++) {
+        const struct mpath_path *p = &m->paths[i];
+        bool agree = str_eq(p->dm, "active") == p->usable;
+        char state[96];
+
+        if (agree) {
+            (void)snprintf(state, sizeof(state), "%.40s", p->checker);
+        } else {
+            (void)snprintf(state, sizeof(state), "%.40s (%.40s)", p->checker, p->dm);
+        }
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:o}", "device", p->device, "state", json_string_lossy(state)));
+    }
+    return list;
+}
+
 static void lun_end(struct st_op *op)
 {
     const struct lun_plan *p = &op->lun;
@@ -154,8 +176,8 @@ static void lun_end(struct st_op *op)
         st_detail(op, "device", json_string(p->device));
     }
     st_detail(op, "paths",
-              json_pack("{s:I, s:I}", "total", (json_int_t)p->min_paths, "active",
-                        (json_int_t)p->usable));
+              json_pack("{s:I, s:I, s:o}", "total", (json_int_t)p->min_paths, "active",
+                        (json_int_t)p->usable, "list", paths_of(op)));
     st_answer(op, p->state, p->reason, p->message);
 }
 

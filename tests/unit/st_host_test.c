@@ -272,6 +272,9 @@ static void test_one_portal_is_dark(void **state)
     apply(w, "luns", "l1", lun_pinned, false, &a);
     assert_int_equal(a.state, ST_READY);
     assert_string_equal(a.message, "1 of 2 paths work");
+    assert_int_equal(json_array_size(jget(a.detail, "paths.list")), 1);
+    assert_string_equal(jget_str(a.detail, "paths.list.0.device", ""), "sdb");
+    assert_string_equal(jget_str(a.detail, "paths.list.0.state", ""), "ready");
     json_decref(a.detail);
 }
 
