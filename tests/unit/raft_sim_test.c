@@ -690,6 +690,60 @@ static void a_demotion_locks_nobody_out(void **state)
     }
 }
 
+/* One command of 256 KiB at the leader, and wait for it. */
+static void big_command(struct wnode *l)
+{
+    static uint8_t cmd[256u << 10];
+    struct op *op = &ops[n_ops++];
+
+    *op = (struct op){ .state = OP_PENDING, .node = l->i };
+    op->req.data = op;
+    le_put64(cmd, (uint64_t)(op - ops));
+    rep_propose(l->rep, &op->req, cmd, sizeof(cmd), 5000, on_proposed);
+    world_after(l);
+    while (op->state == OP_PENDING) {
+        world_step(&w);
+    }
+    REQUIRE(op->state == OP_ACKED);
+}
+
+/* Rule 13: what waits for a follower that stands still, with its connection open, is bounded: the
+ * others go on for many times the window, and when it goes on it gets everything, in pieces. */
+static void a_stopped_follower_is_owed_a_window_at_most(void **state)
+{
+    struct wnode *l, *o;
+    uint64_t worst = 0, queued;
+
+    (void)state;
+    seed = 1;
+    world_init(&w, 77);
+    begin();
+    w.drop = w.twice = w.late = 0;
+    w.snapshot_bytes = 256u << 20;
+    while ((l = leader()) == NULL) {
+        world_step(&w);
+    }
+    o = &w.nodes[(l->i + 1) % 3];
+    o->paused = true;
+    o->paused_until = w.now + 60000;
+    for (unsigned i = 0; i < 100; i++) { /* 25 MiB */
+        big_command(l);
+        queued = w.links[l->i][o->i].queued;
+        worst = queued > worst ? queued : worst;
+    }
+    print_message("25 MiB of commands: at most %llu bytes on their way to the stopped follower\n",
+                  (unsigned long long)worst);
+    REQUIRE(worst > 1u << 20);
+    REQUIRE(worst < (5u << 20) + (512u << 10)); /* the window and one piece more */
+    REQUIRE(w.now < o->paused_until);
+    while (w.now < o->paused_until + 20000) { /* nobody asks for anything */
+        world_step(&w);
+    }
+    REQUIRE(machines[o->i].index >= machines[l->i].index);
+    REQUIRE(machines[o->i].hash == machines[l->i].hash);
+    world_done(&w);
+}
+
 /* --- machines that are too busy ----------------------------------------------------------------
  */
 
@@ -780,6 +834,7 @@ int main(void)
         cmocka_unit_test(a_restored_copy_ends_itself),
         cmocka_unit_test(a_lone_voter_never_leads_a_term_twice),
         cmocka_unit_test(a_demotion_locks_nobody_out),
+        cmocka_unit_test(a_stopped_follower_is_owed_a_window_at_most),
         cmocka_unit_test(elections_end_on_busy_machines),
         cmocka_unit_test(worlds),
     };
