@@ -48,6 +48,8 @@ int native_frame(const void *data, size_t len, size_t max, size_t *ret_len, bool
 
 /* --- requests --- */
 
+#define ONCE_ARGS 4U /* ONCE, session, seq, ack */
+
 static void op_args_encode(const struct native_op *o, struct buf *out)
 {
     nwire_bytes(out, o->key);
@@ -122,8 +124,37 @@ static size_t req_count(enum native_call call)
     case NATIVE_CANCEL:
     case NATIVE_COMPACT:
         return 1;
+    case NATIVE_SESSION:
+        return 1;
     case NATIVE_STATUS:
         return 0;
+    case NATIVE_ONCE:
+        break;
+    }
+    CHECK_UNREACHABLE();
+}
+
+/* What can be executed once under a client's session. */
+static bool req_can_once(enum native_call call)
+{
+    switch (call) {
+    case NATIVE_PUT:
+    case NATIVE_DELETE:
+    case NATIVE_TXN:
+    case NATIVE_GRANT:
+    case NATIVE_REVOKE:
+    case NATIVE_COMPACT:
+        return true;
+    case NATIVE_RANGE:
+    case NATIVE_KEEPALIVE:
+    case NATIVE_TTL:
+    case NATIVE_WATCH:
+    case NATIVE_CANCEL:
+    case NATIVE_STATUS:
+    case NATIVE_OBJECT:
+    case NATIVE_SESSION:
+    case NATIVE_ONCE:
+        return false;
     }
     CHECK_UNREACHABLE();
 }
@@ -159,6 +190,7 @@ static void req_args_encode(const struct native_req *r, struct buf *out)
     case NATIVE_TTL:
     case NATIVE_CANCEL:
     case NATIVE_COMPACT:
+    case NATIVE_SESSION:
         nwire_uint(out, r->number);
         return;
     case NATIVE_STATUS:
@@ -168,6 +200,8 @@ static void req_args_encode(const struct native_req *r, struct buf *out)
         nwire_bytes(out, r->target);
         nwire_bytes(out, r->body);
         return;
+    case NATIVE_ONCE:
+        break;
     }
     CHECK_UNREACHABLE();
 }
@@ -176,8 +210,14 @@ void native_req_encode(const struct native_req *r, struct buf *out)
 {
     size_t at = frame_open(out);
 
-    nwire_array(out, 2 + req_count(r->call));
+    nwire_array(out, 2 + (r->session != 0 ? ONCE_ARGS : 0) + req_count(r->call));
     nwire_uint(out, r->id);
+    if (r->session != 0) {
+        nwire_uint(out, (uint64_t)NATIVE_ONCE);
+        nwire_uint(out, r->session);
+        nwire_uint(out, r->seq);
+        nwire_uint(out, r->ack);
+    }
     nwire_uint(out, (uint64_t)r->call);
     req_args_encode(r, out);
     frame_close(out, at);
@@ -301,6 +341,9 @@ static void req_args_decode(struct nwire *w, struct arena *a, struct native_req 
     case NATIVE_COMPACT:
         r->number = nwire_get_uint(w, UINT64_MAX, "number");
         return;
+    case NATIVE_SESSION:
+        r->number = nwire_get_uint(w, NATIVE_SESSIONS - 1, "number of the session");
+        return;
     case NATIVE_STATUS:
         return;
     case NATIVE_OBJECT:
@@ -308,20 +351,40 @@ static void req_args_decode(struct nwire *w, struct arena *a, struct native_req 
         r->target = text_decode(w, 16U << 10, "target");
         r->body = nwire_get_bytes(w, NATIVE_MAX_REQUEST, "body");
         return;
+    case NATIVE_ONCE:
+        break;
     }
     CHECK_UNREACHABLE();
+}
+
+/* `call` and what stands before it when it is to be executed once; how many elements that were. */
+static size_t once_decode(struct nwire *w, struct native_req *r, uint64_t *call)
+{
+    *call = nwire_get_uint(w, UINT32_MAX, "call");
+    if (w->bad != NULL || *call != NATIVE_ONCE) {
+        return 0;
+    }
+    r->session = nwire_get_uint(w, UINT64_MAX, "session");
+    r->seq = nwire_get_uint(w, UINT64_MAX, "seq");
+    r->ack = nwire_get_uint(w, UINT64_MAX, "ack");
+    *call = nwire_get_uint(w, UINT32_MAX, "call");
+    if (w->bad == NULL && (r->session == 0 || r->seq == 0 || *call == 0 ||
+                           *call > NATIVE_CALL_MAX || !req_can_once((enum native_call) * call))) {
+        nwire_fail(w, "session, seq or call");
+    }
+    return ONCE_ARGS;
 }
 
 int native_req_decode(const void *data, size_t len, struct arena *a, struct native_req *ret,
                       struct err *err)
 {
     struct nwire w = nwire_make(data, len);
-    size_t n = nwire_get_array(&w, 16, 1, "request");
+    size_t n = nwire_get_array(&w, 16, 1, "request"), before;
     uint64_t call;
 
     memset(ret, 0, sizeof(*ret));
     ret->id = nwire_get_uint(&w, NATIVE_MAX_ID, "id");
-    call = nwire_get_uint(&w, UINT32_MAX, "call");
+    before = once_decode(&w, ret, &call);
     if (w.bad == NULL && ret->id == 0) {
         nwire_fail(&w, "id");
     }
@@ -331,7 +394,7 @@ int native_req_decode(const void *data, size_t len, struct arena *a, struct nati
     }
     if (w.bad == NULL) {
         ret->call = (enum native_call)call;
-        if (n != 2 + req_count(ret->call)) {
+        if (n != 2 + before + req_count(ret->call)) {
             nwire_fail(&w, "number of arguments");
         }
     }

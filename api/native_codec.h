@@ -42,9 +42,12 @@ enum native_call {
     NATIVE_CANCEL = 10,   /* number: id of the watch or object watch that is to end */
     NATIVE_COMPACT = 11,  /* number: revision */
     NATIVE_STATUS = 12,
-    NATIVE_OBJECT = 13, /* method, target, body: a request to the objects' API */
-    NATIVE_CALL_MAX = 13,
+    NATIVE_OBJECT = 13,  /* method, target, body: a request to the objects' API */
+    NATIVE_SESSION = 14, /* number: which of the client's sessions, below NATIVE_SESSIONS */
+    NATIVE_CALL_MAX = 14,
+    NATIVE_ONCE = 15, /* on the wire only: in front of another call, see struct native_req */
 };
+#define NATIVE_SESSIONS 16U /* of one certificate */
 
 enum native_op_kind { NATIVE_OP_PUT, NATIVE_OP_DELETE, NATIVE_OP_GET };
 
@@ -86,6 +89,8 @@ struct native_cmp {
 struct native_req {
     uint64_t id;
     enum native_call call;
+    uint64_t session, seq,
+        ack; /* session not 0: exactly once; PUT DELETE TXN GRANT REVOKE COMPACT */
     uint32_t flags;
     struct native_cmp *cmps;
     size_t n_cmps;

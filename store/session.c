@@ -48,6 +48,15 @@ static struct session *session_find(const struct session_table *t, uint64_t id)
     return NULL;
 }
 
+/* The table has the role in front of the name (ap_session_open). */
+const char *store_session_owner(const struct store *s, uint64_t id)
+{
+    const struct session *e = session_find(&s->sessions, id);
+    const char *colon = e == NULL ? NULL : strchr(e->owner, ':');
+
+    return colon == NULL ? NULL : colon + 1;
+}
+
 static void answer_drop(struct session_table *t, const struct session *e, struct session_answer *a)
 {
     if (a->seq == 0) {

@@ -74,6 +74,9 @@ uint64_t store_wall_ms(const struct store *s);     /* the newest leader_ms: for 
 uint64_t
 store_hash(const struct store *s);         /* of everything that replicas must share; incremental */
 size_t store_bytes(const struct store *s); /* live keys and values */
+/* Who opened the session, as CMD_SESSION_OPEN named it; NULL: it is not known here. */
+const char *store_session_owner(const struct store *s, uint64_t id);
+#define STORE_SESSION_WINDOW 1024U /* how far seq may be ahead of ack */
 size_t store_count(const struct store *s);
 
 /* --- reads -------------------------------------------------------------------------------------

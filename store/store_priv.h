@@ -23,7 +23,6 @@
 #define LEVEL_QUOTA 2U           /* CMD_QUOTA, a quota of raw keys, a reserve for the controllers */
 #define LEVEL_PRIVATE_RECORDS 2U /* o/_... has a row in the access table */
 #define STORE_SESSIONS_MAX 4096U
-#define STORE_SESSION_WINDOW 1024U
 /* A longer answer of a session's command is not kept word by word (session.c). */
 #define STORE_SESSION_ANSWER_MAX 65536U
 #define STORE_FENCINGS_KEPT 1000U

@@ -1,10 +1,13 @@
 /* The raw key space over the native protocol.  Its keys are k/<bytes>, and nothing else can be read
  * or written through it (as /v3, see v3.h). */
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/obj.h"
+#include "base/str.h"
 #include "cmd/picketd/native_priv.h"
 #include "cmd/picketd/rawlease.h"
 
@@ -165,6 +168,17 @@ static struct txn_cmp *cmps_in(struct arena *a, const struct native_req *req)
     return ret;
 }
 
+/* Under the client's own session it is tried once, and the client repeats it; else under this
+ * member's, which repeats it until the outcome is known. */
+static void kv_submit(struct native_work *w, const struct native_req *req, struct cmd *c,
+                      node_cb *cb)
+{
+    c->session = req->session;
+    c->seq = req->seq;
+    c->ack = req->ack;
+    node_submit(w->node, c, req->session == 0, cb, w);
+}
+
 static void kv_txn(struct native_work *w, const struct native_req *req)
 {
     struct cmd c = { .op = CMD_TXN, .actor = raw_actor(w) };
@@ -176,7 +190,7 @@ static void kv_txn(struct native_work *w, const struct native_req *req)
     c.txn.n_then = req->n_then;
     c.txn.else_ops = ops_in(&a, req->other, req->n_other);
     c.txn.n_else = req->n_other;
-    node_submit(w->node, &c, true, txn_done, w);
+    kv_submit(w, req, &c, txn_done);
     arena_done(&a);
 }
 
@@ -344,15 +358,15 @@ static void numbers_done(void *data, const struct err *err, const struct cmd_ans
     native_answer(w, &out);
 }
 
-static void kv_compact(struct native_work *w, uint64_t rev)
+static void kv_compact(struct native_work *w, const struct native_req *req)
 {
-    struct cmd c = { .op = CMD_COMPACT, .actor = raw_actor(w), .number = rev };
+    struct cmd c = { .op = CMD_COMPACT, .actor = raw_actor(w), .number = req->number };
     struct err err;
 
-    if (range_revision(w->node->store, rev, &err) != 0) {
+    if (range_revision(w->node->store, req->number, &err) != 0) {
         native_fail(w, &err);
     } else {
-        node_submit(w->node, &c, true, numbers_done, w);
+        kv_submit(w, req, &c, numbers_done);
     }
 }
 
@@ -370,7 +384,7 @@ static void kv_lease(struct native_work *w, const struct native_req *req)
         }
         w->ttl = c.number2 = req->number2;
     }
-    node_submit(w->node, &c, true, numbers_done, w);
+    kv_submit(w, req, &c, numbers_done);
 }
 
 static void ask_done(struct rep_req *call, const struct err *err, const uint8_t *data, size_t len)
@@ -401,7 +415,92 @@ static void kv_ask(struct native_work *w, uint64_t lease, bool keep)
     raw_lease_ask(w->node, lease, keep, &w->call, ask_done);
 }
 
+/* --- sessions of clients -----------------------------------------------------------------------
+ *
+ * A certificate has NATIVE_SESSIONS of them, so that nobody's clients can push those of others, or
+ * the members' own, out of the store's table. */
+
+static void kv_session(struct native_work *w, uint64_t slot)
+{
+    struct cmd c = { .op = CMD_SESSION_OPEN, .actor = raw_actor(w) };
+    char owner[253];
+
+    (void)snprintf(owner, sizeof(owner), "%s/%s/%" PRIu64, w->conn->peer.role, w->conn->peer.name,
+                   slot);
+    c.text = owner;
+    w->ttl = STORE_SESSION_WINDOW;
+    node_submit(w->node, &c, true, numbers_done, w);
+}
+
+/* 0; ERR_DENIED: it is somebody else's; ERR_STALE: it is not known here. */
+static int session_check(const struct native_work *w, uint64_t session, struct err *err)
+{
+    const char *owner = store_session_owner(w->node->store, session);
+    char mine[253];
+
+    (void)snprintf(mine, sizeof(mine), "%s/%s/", w->conn->peer.role, w->conn->peer.name);
+    if (owner == NULL) {
+        return err_set(err, ERR_STALE,
+                       "session %" PRIu64 " is unknown or closed; nothing was executed now: find "
+                       "out what became of the command, then open a new session",
+                       session);
+    }
+    return str_starts(owner, mine)
+               ? 0
+               : err_set(err, ERR_DENIED, "session %" PRIu64 " is not of this certificate",
+                         session);
+}
+
+static void kv_go(struct native_work *w, const struct native_req *req, const void *frame,
+                  size_t len);
+
+static void once_read(void *data, const struct err *err)
+{
+    struct native_work *w = data;
+    struct err e;
+
+    if (err != NULL) {
+        native_fail(w, err);
+    } else if (w->conn == NULL) {
+        native_work_done(w);
+    } else if (session_check(w, w->req.session, &e) != 0) {
+        native_fail(w, &e);
+    } else {
+        kv_go(w, &w->req, NULL, 0);
+    }
+}
+
+/* This member may not have applied the opening of the session yet. */
+static void kv_once(struct native_work *w, const struct native_req *req, const void *frame,
+                    size_t len)
+{
+    struct err err;
+    int rc = session_check(w, req->session, &err);
+    uint8_t *copy;
+
+    if (rc == 0) {
+        kv_go(w, req, frame, len);
+    } else if (rc == ERR_STALE) {
+        copy = arena_alloc(&w->arena, len);
+        memcpy(copy, frame, len);
+        CHECK(native_req_decode(copy, len, &w->arena, &w->req, &err) == 0);
+        node_read(w->node, once_read, w);
+    } else {
+        native_fail(w, &err);
+    }
+}
+
 void native_kv(struct native_work *w, const struct native_req *req, const void *frame, size_t len)
+{
+    if (req->session != 0) {
+        kv_once(w, req, frame, len);
+    } else {
+        kv_go(w, req, frame, len);
+    }
+}
+
+static void kv_go(struct native_work *w, const struct native_req *req, const void *frame,
+                  size_t len)
 {
     switch (req->call) {
     case NATIVE_RANGE:
@@ -421,14 +520,18 @@ void native_kv(struct native_work *w, const struct native_req *req, const void *
         kv_ask(w, req->number, req->call == NATIVE_KEEPALIVE);
         return;
     case NATIVE_COMPACT:
-        kv_compact(w, req->number);
+        kv_compact(w, req);
         return;
     case NATIVE_STATUS:
         kv_status(w);
         return;
+    case NATIVE_SESSION:
+        kv_session(w, req->number);
+        return;
     case NATIVE_WATCH:
     case NATIVE_CANCEL:
     case NATIVE_OBJECT:
+    case NATIVE_ONCE:
         break;
     }
     CHECK_UNREACHABLE();

@@ -130,6 +130,12 @@ static void op_done(struct rep_req *req, const struct err *err, uint64_t index,
     }
     if (cmd_answer_decode(result, len, &a, &ans, &e) != 0) {
         op_finish(op, &e, NULL);
+    } else if (ans.code == ERR_STALE && op->seq != 0 &&
+               store_session_owner(op->node->store, op->node->session) == NULL) {
+        /* Crash-only: with a session that is closed this member can write nothing any more. */
+        lg_err("node", "session=%llu msg=\"this member's session was closed: it starts again\"",
+               (unsigned long long)op->node->session);
+        _exit(1);
     } else if (ans.code != 0) {
         (void)err_set(&e, ans.code, "%s", ans.msg == NULL ? err_text(ans.code) : ans.msg);
         op_finish(op, &e, NULL);

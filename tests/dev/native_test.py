@@ -11,16 +11,17 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bench"))
 import stores  # noqa: E402
 
 BIN = os.environ.get("PICKET_BIN_DIR", os.path.join(stores.ROOT, "build"))
-RANGE, PUT, DELETE, TXN, GRANT, REVOKE, KEEPALIVE, TTL, WATCH, CANCEL, COMPACT, STATUS, OBJECT = range(1, 14)
+RANGE, PUT, DELETE, TXN, GRANT, REVOKE, KEEPALIVE, TTL, WATCH, CANCEL, COMPACT, STATUS, OBJECT, SESSION, ONCE = range(1, 16)
 HELLO, RESULT, ERROR, NUMBERS, EVENTS, MARK, END, NODE, REPLY, PIECE = range(10)
 PREV, KEEP_VALUE, KEEP_LEASE, COUNT_ONLY, KEYS_ONLY, SERIALIZABLE, NO_PUT, NO_DELETE, PROGRESS = (1 << i for i in range(9))
-E = {"NOT_FOUND": 2, "COMPACTED": 5, "DENIED": 12, "BAD_REQUEST": 16, "INVALID": 1, "UNSUPPORTED": 17, "TOO_LARGE": 23}
+E = {"NOT_FOUND": 2, "COMPACTED": 5, "DENIED": 12, "BAD_REQUEST": 16, "INVALID": 1, "UNSUPPORTED": 17, "TOO_LARGE": 23, "STALE": 19, "LIMIT": 11}
 
 
 def pack(v):
@@ -181,6 +182,102 @@ def leases(c):
     same(c.call(RANGE, "leased", None, 0, 0, 0)[3][0][1], 0, "its key is gone")
     error(c.call(KEEPALIVE, lease), "NOT_FOUND")
     error(c.call(GRANT, 0, 0), "INVALID")
+
+
+class Counter:
+    """Adds one to a key, each time exactly once: by a transaction that would be wrong if it were done twice, repeated under
+    its number through any member until there is an answer."""
+
+    def __init__(self, store):
+        self.store, self.at, self.c, self.repeats = store, 0, None, 0
+
+    def client(self):
+        for _ in range(200):
+            try:
+                self.c = self.c or Client(self.store, self.at % 3)
+                return self.c
+            except (OSError, EOFError):
+                self.at += 1
+                time.sleep(0.05)
+        raise stores.Failed("no member takes a connection")
+
+    def ask(self, *args):
+        for _ in range(400):
+            c = self.client()
+            try:
+                m = c.call(*args)
+                if m[0] != ERROR or m[1] not in (6, 7, 8, 9, 10, 11, 20):
+                    return m
+            except (OSError, EOFError):
+                self.c = None
+            self.repeats += 1
+            self.at += 1
+            if self.c:
+                self.c.close()
+            self.c = None
+            time.sleep(0.05)
+        raise stores.Failed("no answer: %r" % (args,))
+
+    def run(self, session, times):
+        for seq in range(1, times + 1):
+            # "n" only ever grows by one: with the first compare a second execution would take the other branch
+            m = self.ask(ONCE, session, seq, seq, TXN, [[0, 0, "once/n", None, seq - 1]], [[0, "once/n", str(seq), 0, 0]],
+                         [[0, "once/twice", str(seq), 0, 0]])
+            same((m[0], m[2]), (RESULT, True), "append %d" % seq)
+
+
+def exactly_once(store, lead):
+    c = Client(store, (lead + 1) % 3)
+    m = c.call(SESSION, 3)
+    same((m[0], m[3]), (NUMBERS, 1024), "a session and its window")
+    session = m[2]
+    first = c.call(ONCE, session, 1, 1, PUT, "once/a", "x", 0, 0)
+    other = Client(store, lead)  # may not know the session yet
+    same(other.call(ONCE, session, 1, 1, PUT, "once/a", "x", 0, 0), first, "the same answer by another member")
+    same(c.call(RANGE, "once/a", None, 0, 0, 0)[3][0][2][0][4], 1, "it was put once")
+    m = c.call(ONCE, session, 2, 1, GRANT, 0, 60)
+    same(c.call(ONCE, session, 2, 1, GRANT, 0, 60)[1:3], m[1:3], "one lease")
+    same(c.call(ONCE, session, 3, 3, DELETE, "once/a", None, 0)[0], RESULT, "delete")
+    error(c.call(ONCE, session, 1, 1, PUT, "once/a", "x", 0, 0), "STALE", "acknowledged")
+    error(c.call(ONCE, session, 5000, 3, PUT, "once/a", "x", 0, 0), "LIMIT", "ahead")
+    error(c.call(ONCE, 999999, 1, 1, PUT, "once/a", "x", 0, 0), "STALE", "unknown")
+    for s in range(1, session):  # those of the members themselves
+        m = c.call(ONCE, s, 1, 1, PUT, "once/evil", "x", 0, 0)
+        same((m[0], m[1] in (E["DENIED"], E["STALE"])), (ERROR, True), "session %d is not ours" % s)
+    admin = Client(store, lead, "admin")
+    error(admin.call(ONCE, session, 9, 3, PUT, "once/evil", "x", 0, 0), "DENIED", "not of this certificate")
+    again = c.call(SESSION, 3)[2]
+    error(c.call(ONCE, session, 4, 3, PUT, "once/a", "x", 0, 0), "STALE", "closed")
+    for x in (c, other, admin):
+        x.close()
+    counter = Counter(store)
+    kills, over = [0], []
+
+    def kill_leaders():
+        while not over and kills[0] < 8:
+            time.sleep(0.3)
+            i = store.wait_leader()
+            store.members[i].kill()
+            store.members[i].start()
+            kills[0] += 1
+    killer = threading.Thread(target=kill_leaders)
+    killer.start()
+    try:
+        counter.run(again, 600)
+    finally:
+        over.append(True)
+        killer.join()
+    store.wait_leader()
+    c = Client(store, 0)
+    same(c.call(RANGE, "once/n", None, 0, 0, 0)[3][0][2][0][1::3], [b"600", 600], "600 times, each once")
+    same(c.call(RANGE, "once/twice", None, 0, 0, 0)[3][0][1], 0, "none twice")
+    bad = Client(store, 0)
+    bad.send(ONCE, again, 1, 1, RANGE, "a", None, 0, 0, 0)
+    same(bad.read()[1], ERROR, "a read is not done once")
+    bad.close()
+    c.close()
+    same(kills[0] > 0 and counter.repeats > 0, True, "something was repeated")
+    print("    %d leaders killed, %d repeats" % (kills[0], counter.repeats))
 
 
 def pipelined(c):
@@ -353,11 +450,12 @@ def main():
                                    ("pipelined", pipelined, (f,)), ("watches by a follower", watches, (f, c)),
                                    ("objects", objects, (Client(store, follower, "admin"),)), ("rights", rights, (store, lead)),
                                    ("picket kv", command_line, (store,)),
-                                   ("hostile", hostile, (store, lead))):
+                                   ("hostile", hostile, (store, lead)), ("exactly once", exactly_once, (store, lead))):
                 fn(*args)
                 survives(store)
                 print("ok  " + name, flush=True)
             start = time.monotonic()
+            lead = store.wait_leader()
             same(Client(store, lead).call(STATUS)[0], NODE, "still there")
             print("ok  serves after all of it (%.1f s)" % (time.monotonic() - start))
             ok = True

@@ -130,6 +130,39 @@ static void requests(void **state)
     }
 }
 
+/* What changes something can be asked for under a session; what reads, or is no request, cannot. */
+static void once(void **state)
+{
+    static const enum native_call can[] = { NATIVE_PUT,   NATIVE_DELETE, NATIVE_TXN,
+                                            NATIVE_GRANT, NATIVE_REVOKE, NATIVE_COMPACT };
+
+    (void)state;
+    for (int call = NATIVE_RANGE; call <= NATIVE_CALL_MAX; call++) {
+        struct native_req r = sample((enum native_call)call), back;
+        struct arena a = { 0 };
+        struct buf b = { 0 };
+        struct err err;
+        bool may = false;
+        int rc;
+
+        for (size_t i = 0; i < ARRAY_LEN(can); i++) {
+            may = may || can[i] == (enum native_call)call;
+        }
+        r.session = 9;
+        r.seq = UINT64_MAX;
+        r.ack = 3;
+        native_req_encode(&r, &b);
+        rc = native_req_decode(b.data + NATIVE_HEAD, b.len - NATIVE_HEAD, &a, &back, &err);
+        assert_int_equal(rc, may ? 0 : ERR_BAD_REQUEST);
+        if (may) {
+            assert_int_equal(back.call, call);
+            assert_true(back.session == 9 && back.seq == UINT64_MAX && back.ack == 3);
+        }
+        buf_done(&b);
+        arena_done(&a);
+    }
+}
+
 static struct native_ans sample_ans(enum native_kind kind)
 {
     static struct native_kv kvs[2];
@@ -337,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests),
+        cmocka_unit_test(once),
         cmocka_unit_test(answers),
         cmocka_unit_test(errors_carry_their_code),
         cmocka_unit_test(frames),
