@@ -14,8 +14,9 @@
  * priv), plugs="1,2", or outlets=Auto and host=NAME Ipmi            address=IP[:623], username,
  * password, lanplus=1|0, privilege, cipher Agent           program=fence_xyz, and
  * param.<name>=<value> for its own options Redfish         address, username, password,
- * systems_uri, fingerprint (SHA-256 of its certificate) or insecure Null            lab=1, or it is refused Manual          nothing: the answer
- * is always Unknown, only a person's confirmation counts
+ * systems_uri, fingerprint (SHA-256 of its certificate) or insecure Null            lab=1, or it is
+ * refused Manual          nothing: the answer is always Unknown, only a person's confirmation
+ * counts
  *
  * Three-valued results.  Succeeded: what was asked for is true and was read back (off: twice, at
  * least 1 s apart, on every plug).  Failed: it is *known* that this operation switched nothing off:
