@@ -61,6 +61,12 @@ void check_free(struct sim *s)
     free(s->check);
 }
 
+/* A device said of one of them that it is off, and nothing spoke against it. */
+static bool excused(const struct sim *s, const struct machine *a, const struct machine *b)
+{
+    return s->opts.lies && (a->lied_about || b->lied_about);
+}
+
 /* --- guests and volumes ------------------------------------------------------------------------
  */
 
@@ -120,7 +126,7 @@ void check_guest_started(struct machine *m, const char *vm, uint64_t incarnation
 
     sim_log(s, "%s: %s runs (incarnation %" PRIu64 ", token %" PRIu64 ")", m->name, vm, incarnation,
             token);
-    if (g->on != NULL && g->on != m) {
+    if (g->on != NULL && g->on != m && !excused(s, g->on, m)) {
         sim_violate(s, "P1: %s runs on %s and on %s", vm, g->on->name, m->name);
     }
     if (token < g->top_token) {
@@ -159,7 +165,8 @@ void check_writer(struct machine *m, const char *volume, const char *vm, uint64_
     if (w == NULL) {
         w = OBJ_NEW(struct writer);
         (void)map_put(&s->writers, volume, w);
-    } else if (map_get(&w->m->running, w->vm) != NULL && (w->m != m || !str_eq(w->vm, vm))) {
+    } else if (map_get(&w->m->running, w->vm) != NULL && (w->m != m || !str_eq(w->vm, vm)) &&
+               !excused(s, w->m, m)) {
         sim_violate(s, "P1: %s on %s and %s on %s write to %s", w->vm, w->m->name, vm, m->name,
                     volume);
     }
@@ -201,7 +208,7 @@ void check_volume(struct machine *m, const char *volume, bool active)
         struct machine *o = &s->machines[i];
 
         if (o != m && map_get(&o->active, volume) != NULL &&
-            !check_lock_shared(s, volume, o->name, m->name)) {
+            !check_lock_shared(s, volume, o->name, m->name) && !excused(s, o, m)) {
             sim_violate(s, "P1: volume %s is active on %s and on %s", volume, o->name, m->name);
         }
     }
@@ -433,9 +440,11 @@ static void on_fencing(struct sim *s, const struct kv_event *ev)
 
 static void proved(struct sim *s, const struct machine *m, const struct s_inc *inc)
 {
+    bool heard = !impaired(s, m) && s->now > m->hurt_us + 2000ULL * s->opts.host_timeout_ms;
+
     s->stats.proofs++;
     if (inc->proof != PROOF_CONFIRMATION && inc->proof != PROOF_SCSI && m->booted &&
-        str_eq(inc->boot_id, m->boot_id)) {
+        str_eq(inc->boot_id, m->boot_id) && (heard || !excused(s, m, m))) {
         sim_violate(s, "P3: %s is proved to be gone (%d), but this very boot is on", m->name,
                     (int)inc->proof);
     }

@@ -163,6 +163,10 @@ static void on_read_back(void *arg, uint64_t n)
     }
     if (reachable(x) && x->dev->mode != SIM_DEV_SILENT && x->dev->mode != SIM_DEV_LOST_ANSWER &&
         (claims || target_is_on(x) == want_on)) {
+        if (!want_on && target_is_on(x)) {
+            sim_log(sim_world, "fault: %s lies: %s is on", x->dev->name, x->op.host);
+            sim_machine(sim_world, x->op.host)->lied_about = true;
+        }
         finish(x, FENCE_SUCCEEDED, want_on ? FENCE_POWER_ON : FENCE_POWER_OFF,
                want_on ? "read back on" : "read back off twice");
     } else if (timed_out(x)) {

@@ -273,6 +273,7 @@ static void on_booted(void *arg, uint64_t gen)
         return;
     }
     m->booted = true;
+    m->lied_about = false;
     m->booted_us = s->now;
     m->boots++;
     r = machine_prng(m, 2, m->boots);

@@ -115,6 +115,7 @@ struct machine {
     bool booted;   /* processes may run */
     bool suspended;
     bool no_gateway; /* the users' network is cut */
+    bool lied_about; /* a device said "off" of this very boot, and it is on */
     uint64_t boots, boot_gen, booted_us;
     uint64_t picketds; /* started so far */
     char boot_id[40], hardware_id[40];

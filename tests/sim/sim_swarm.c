@@ -27,6 +27,7 @@ enum fault {
     F_LATENCY,
     F_JOB,
     F_VOLUME,
+    F_SAN,
     F_USER,
     F_COUNT,
 };
@@ -40,6 +41,7 @@ struct swarm {
     bool injecting;
     uint64_t storms;
     bool calm;
+    bool touched[SIM_HOSTS_MAX]; /* hosts whose object the user changed */
     char *yaml;
 };
 
@@ -58,6 +60,17 @@ struct repair {
 static const char *name_of(unsigned i)
 {
     return sim_machine_name(swarm->s, i);
+}
+
+/* A host reaches no volume at all, or all of them again. */
+static void san(unsigned host, bool cut)
+{
+    for (unsigned k = 1; k <= swarm->vms; k++) {
+        char volume[64];
+
+        (void)snprintf(volume, sizeof(volume), "vg%u/lv%u", k, k);
+        sim_volume_cut(swarm->s, name_of(host), volume, cut);
+    }
 }
 
 static void on_repair(void *arg, uint64_t n)
@@ -105,6 +118,9 @@ static void on_repair(void *arg, uint64_t n)
         break;
     case F_VOLUME:
         sim_volume_cut(s, name_of(r->a), r->name, false);
+        break;
+    case F_SAN:
+        san(r->a, false);
         break;
     case F_RESET:
     case F_GUEST:
@@ -180,8 +196,9 @@ static void fault_network(enum fault f)
 
 static void fault_device(enum fault f)
 {
-    static const enum sim_device modes[] = { SIM_DEV_SILENT, SIM_DEV_REFUSES, SIM_DEV_LATE,
-                                             SIM_DEV_DEAF, SIM_DEV_LOST_ANSWER };
+    static const enum sim_device modes[] = { SIM_DEV_SILENT, SIM_DEV_REFUSES,     SIM_DEV_LATE,
+                                             SIM_DEV_DEAF,   SIM_DEV_LOST_ANSWER, SIM_DEV_LIES,
+                                             SIM_DEV_WRONG };
     struct repair r = { .f = f, .a = any_machine() };
     struct sim *s = swarm->s;
 
@@ -191,7 +208,8 @@ static void fault_device(enum fault f)
         (void)snprintf(r.name, sizeof(r.name), "%s-bmc", name_of(any_host()));
     }
     if (f == F_DEVICE) {
-        (void)sim_device_mode(s, r.name, modes[sim_rand(ARRAY_LEN(modes))]);
+        (void)sim_device_mode(s, r.name,
+                              modes[sim_rand(ARRAY_LEN(modes) - (s->opts.lies ? 0 : 2))]);
     } else {
         sim_device_cut(s, name_of(r.a), r.name, true);
     }
@@ -220,7 +238,10 @@ static void fault_guest(enum fault f)
     char vm[32];
 
     any_vm(vm, sizeof(vm));
-    if (f == F_GUEST) {
+    if (f == F_SAN) {
+        san(r.a, true);
+        repair_in(1000, 60000, &r);
+    } else if (f == F_GUEST) {
         (void)sim_guest(s, vm, (enum sim_guest_event)sim_rand(3));
     } else if (f == F_JOB) {
         const char *op = ops[sim_rand(ARRAY_LEN(ops))];
@@ -289,6 +310,7 @@ static void inject(enum fault f)
     case F_GUEST:
     case F_JOB:
     case F_VOLUME:
+    case F_SAN:
         fault_guest(f);
         return;
     case F_LATENCY: {
@@ -367,23 +389,103 @@ static void on_round(void *arg, uint64_t n)
 /* --- the user ----------------------------------------------------------------------------------
  */
 
-static void user_acts(struct sim *s)
+static void user_asks(const char *method, const char *target, json_t *body, const char *what)
 {
-    static const char *const policies[] = { "Running", "Running", "Halted" };
-    const char *policy = policies[sim_rand(ARRAY_LEN(policies))];
-    char vm[32], target[96];
-    json_t *patch;
+    const char *type =
+        str_eq(method, "PATCH") ? "application/merge-patch+json" : "application/json";
     struct err err;
 
-    any_vm(vm, sizeof(vm));
-    (void)snprintf(target, sizeof(target), "/apis/picket/v1/virtualmachines/%s", vm);
-    patch = json_pack("{s:{s:s}}", "spec", "runPolicy", policy);
-    sim_log(s, "user: %s runPolicy %s", vm, policy);
-    if (sim_request_as(s, "PATCH", target, "application/merge-patch+json", patch, 10000, NULL,
-                       &err) != 0) {
-        sim_log(s, "user: %s: %s", vm, err.msg);
+    sim_log(swarm->s, "user: %s", what);
+    if (sim_request_as(swarm->s, method, target, type, body, 10000, NULL, &err) != 0) {
+        sim_log(swarm->s, "user: %s: %s", what, err.msg);
     }
-    json_decref(patch);
+    json_decref(body);
+}
+
+static void user_runs(const char *vm)
+{
+    static const char *const policies[] = { "Running", "Running", "Stopped" };
+    const char *policy = policies[sim_rand(ARRAY_LEN(policies))];
+    char target[96], what[96];
+
+    (void)snprintf(target, sizeof(target), "/apis/picket/v1/virtualmachines/%s", vm);
+    (void)snprintf(what, sizeof(what), "%s runPolicy %s", vm, policy);
+    user_asks("PATCH", target, json_pack("{s:{s:s}}", "spec", "runPolicy", policy), what);
+}
+
+/* Maintenance (which drains it) or no new guests; and back. */
+static void user_host(unsigned host, const char *field, bool on)
+{
+    char target[96], what[96];
+
+    swarm->touched[host] = true;
+    (void)snprintf(target, sizeof(target), "/apis/picket/v1/hosts/%s", name_of(host));
+    (void)snprintf(what, sizeof(what), "%s %s %s", name_of(host), field, on ? "on" : "off");
+    user_asks("PATCH", target, json_pack("{s:{s:b}}", "spec", field, on), what);
+}
+
+static void user_migrates(const char *vm)
+{
+    static const char *const modes[] = { "Live", "Cold" };
+    const char *mode = modes[sim_rand(2)], *to = name_of(any_host());
+    char name[64], what[128];
+
+    (void)snprintf(name, sizeof(name), "m-%s-%" PRIu64, vm, sim_time(swarm->s));
+    (void)snprintf(what, sizeof(what), "migrate %s to %s, %s", vm, to, mode);
+    user_asks("POST", "/apis/picket/v1/migrations",
+              json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:s, s:s}}", "apiVersion", "picket/v1", "kind",
+                        "Migration", "metadata", "name", name, "spec", "vm", vm, "target", to,
+                        "mode", mode),
+              what);
+}
+
+static void user_fences(unsigned host)
+{
+    char target[96], what[64];
+
+    (void)snprintf(target, sizeof(target), "/apis/picket/v1/hosts/%s/fence", name_of(host));
+    (void)snprintf(what, sizeof(what), "fence %s", name_of(host));
+    user_asks("POST", target, json_pack("{s:s}", "reason", "a user's whim"), what);
+}
+
+static void user_acts(struct sim *s)
+{
+    char vm[32];
+
+    any_vm(vm, sizeof(vm));
+    switch (sim_rand(8)) {
+    case 0:
+    case 1:
+        user_host(any_host(), "maintenance", sim_rand(2) == 0);
+        return;
+    case 2:
+        user_host(any_host(), "unschedulable", sim_rand(2) == 0);
+        return;
+    case 3:
+    case 4:
+        user_migrates(vm);
+        return;
+    case 5: /* one that only its watchdog could end stays as it is until somebody comes */
+        if (s->opts.fencing != SIM_FENCE_WATCHDOG) {
+            user_fences(any_host());
+        }
+        return;
+    default:
+        user_runs(vm);
+        return;
+    }
+}
+
+/* Everything as it was declared. */
+static void user_mends(void)
+{
+    for (unsigned i = 0; i < swarm->s->opts.hosts; i++) {
+        if (swarm->touched[i]) {
+            user_host(i, "maintenance", false);
+            user_host(i, "unschedulable", false);
+            swarm->touched[i] = false;
+        }
+    }
 }
 
 /* --- a seed ------------------------------------------------------------------------------------
@@ -394,7 +496,7 @@ static void choose(uint64_t seed, struct sim_opts *o, struct prng *r)
     static const unsigned timings[][2] = {
         { 500, 3000 }, { 500, 3000 }, { 250, 1500 }, { 1000, 6000 }
     };
-    static const unsigned sizes[] = { 1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7 };
+    static const unsigned sizes[] = { 1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7, 9, 12, 16 };
     size_t t = prng_below(r, ARRAY_LEN(timings));
 
     *o = (struct sim_opts){ .seed = seed,
@@ -407,7 +509,8 @@ static void choose(uint64_t seed, struct sim_opts *o, struct prng *r)
                             .watchdog = prng_below(r, 2) == 0,
                             .watchdog_ms = 3000 + (unsigned)prng_below(r, 8000),
                             .boot_ms = 3000 + (unsigned)prng_below(r, 12000),
-                            .skew_ppm = (unsigned)prng_below(r, 300) };
+                            .skew_ppm = (unsigned)prng_below(r, 300),
+                            .lies = prng_below(r, 6) == 0 };
     o->witness = o->hosts == 2 && prng_below(r, 3) != 0;
 }
 
@@ -415,7 +518,7 @@ static void prepare(struct swarm *w, struct prng *r)
 {
     struct sim *s = w->s;
 
-    w->vms = 1 + (unsigned)prng_below(r, 2 * s->opts.hosts + 1);
+    w->vms = 1 + (unsigned)prng_below(r, 2 * (s->opts.hosts < 8 ? s->opts.hosts : 8) + 1);
     w->mean_ms = 1000 + prng_below(r, 15000);
     for (int i = 0; i < F_COUNT; i++) {
         w->enabled[i] = prng_below(r, 5) < 3;
@@ -455,6 +558,24 @@ static void storm(struct swarm *w, uint64_t ms)
     }
 }
 
+/* Operators do what only they can: power what was fenced meanwhile, also while two hosts without
+ * each other take nothing. */
+static void on_operator(void *arg, uint64_t n)
+{
+    struct sim *s = swarm->s;
+
+    (void)arg;
+    if (!swarm->calm || n == 0) {
+        return;
+    }
+    for (unsigned i = 0; i < s->n_machines; i++) {
+        if (!s->machines[i].powered) {
+            sim_power_on(s, name_of(i));
+        }
+    }
+    sim_post(NULL, 7000000, on_operator, NULL, n - 1);
+}
+
 static bool on_and_live(struct sim *s, void *ctx)
 {
     (void)ctx;
@@ -492,20 +613,13 @@ static void calm(struct swarm *w)
             proc_expected(&m->procs[k]);
         }
     }
+    sim_post(NULL, 7000000, on_operator, NULL, 60);
     (void)sim_run_until(s, on_and_live, NULL, 2 * s->opts.boot_ms);
     if (sim_apply(s, w->yaml, 120000, &err) != 0) {
         sim_violate(s, "liveness: nothing is taken after the heal: %s", err.msg);
     }
-    /* Operators do what only they can: power what was fenced meanwhile. */
-    for (unsigned i = 0; i < 50 && sim_violations(s) == 0; i++) {
-        sim_run(s, 2000 + 250 * i);
-        for (unsigned k = 0; k < s->n_machines; k++) {
-            sim_power_on(s, name_of(k));
-        }
-        if (sim_quiet(s)) {
-            break;
-        }
-    }
+    user_mends();
+    (void)sim_run_until(s, on_and_live, NULL, 300000);
 }
 
 /* Storms and quiet times in turn; after each storm progress is demanded. */
@@ -516,7 +630,7 @@ static void episodes(struct swarm *w, unsigned hours)
 
     while (sim_violations(s) == 0 && sim_time(s) < until) {
         sim_run(s, 5000);
-        sim_skip(s, (300 + sim_rand(3300)) * 1000);
+        sim_skip(s, (300 + sim_rand(6900)) * 1000);
         sim_run(s, 2000 + sim_rand(3000));
         storm(w, 5000 + sim_rand(60000));
         if (sim_violations(s) == 0) {
@@ -555,10 +669,10 @@ bool sim_swarm(const struct sim_swarm_args *args, struct sim_swarm_result *ret)
     prepare(&w, &r);
     sim_log(w.s,
             "seed %" PRIu64 ": %u hosts%s, %u voters, %u guests, H %u ms, T %u ms, W %s%u ms, "
-            "fencing %d, %s, a fault each %" PRIu64 " ms",
+            "fencing %d%s, %s, a fault each %" PRIu64 " ms",
             seed, o.hosts, o.witness ? " and a witness" : "", w.s->opts.voters, w.vms,
             o.heartbeat_ms, o.host_timeout_ms, w.s->opts.watchdog ? "" : "no, ", o.watchdog_ms,
-            (int)o.fencing, o.freeze ? "Freeze" : "Stop", w.mean_ms);
+            (int)o.fencing, o.lies ? " that may lie" : "", o.freeze ? "Freeze" : "Stop", w.mean_ms);
     if (!set_up(&w)) {
         sim_log(w.s, "not set up");
     } else if (args->hours != 0) {
