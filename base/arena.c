@@ -18,13 +18,55 @@ struct arena_chunk {
     unsigned char mem[];
 };
 
+static unsigned arena_keep_max;
+static _Thread_local struct arena_chunk *arena_spare;
+static _Thread_local unsigned arena_spares;
+
+void arena_keep(unsigned n)
+{
+/* The address sanitizer shall see what is used after its end. */
+#if !defined(__SANITIZE_ADDRESS__)
+    arena_keep_max = n;
+#else
+    (void)n;
+#endif
+}
+
+static struct arena_chunk *chunk_new(size_t size)
+{
+    size_t cap = size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES;
+    struct arena_chunk *c = arena_spare;
+
+    if (c != NULL && cap == ARENA_CHUNK_BYTES) {
+        arena_spare = c->next;
+        arena_spares--;
+    } else {
+        c = malloc(sizeof(*c) + cap);
+        CHECK(c != NULL);
+    }
+    c->cap = cap;
+    c->used = 0;
+    return c;
+}
+
+static void chunk_free(struct arena_chunk *c)
+{
+    if (c->cap == ARENA_CHUNK_BYTES && arena_spares < arena_keep_max) {
+        c->next = arena_spare;
+        arena_spare = c;
+        arena_spares++;
+    } else {
+        free(c);
+    }
+}
+
 void arena_done(struct arena *a)
 {
     while (a->head != NULL) {
         struct arena_chunk *c = a->head;
 
         a->head = c->next;
-        free(c);
+        chunk_free(c);
     }
     a->total = 0;
 }
@@ -37,16 +79,14 @@ void *arena_alloc(struct arena *a, size_t size)
     CHECK(size < SIZE_MAX / 2);
     size = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     if (c == NULL || c->cap - c->used < size) {
-        size_t cap = size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES;
-
-        c = mem_alloc(sizeof(*c) + cap);
-        c->cap = cap;
+        c = chunk_new(size);
         c->next = a->head;
         a->head = c;
     }
     p = c->mem + c->used;
     c->used += size;
     a->total += size;
+    memset(p, 0, size);
     return p;
 }
 

@@ -23,6 +23,11 @@ char *arena_strdup(struct arena *a, const char *s); /* NULL gives NULL */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* A request makes and drops several small arenas: keep up to n chunks a thread for the next ones.
+ * Called once, at the start of a program whose heap lives as long as it does (the simulator's does
+ * not); 0 without it. */
+void arena_keep(unsigned n);
+
 #define ARENA_NEW(a, type) ((type *)arena_alloc(a, sizeof(type)))
 #define ARENA_ARRAY(a, type, n) ((type *)arena_alloc(a, sizeof(type) * (size_t)(n)))
 

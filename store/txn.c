@@ -289,7 +289,8 @@ static void answer_kv(struct ap *x, struct txn_answer *ans, const struct kv *v, 
 
 static void exec_put(struct ap *x, const struct txn_op *op, struct txn_answer *ans)
 {
-    const struct kv *old = st_get(x->s, op->key.p, op->key.n);
+    bool look = op->keep_lease || op->keep_value || op->prev_kv;
+    const struct kv *old = look ? st_get(x->s, op->key.p, op->key.n) : NULL;
     uint64_t lease = op->keep_lease && old != NULL ? old->lease : op->lease;
 
     if (op->prev_kv && old != NULL) {

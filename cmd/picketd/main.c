@@ -1,6 +1,7 @@
 /* picketd: the replicated store, the API and the controllers (docs/architecture.md). */
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/optfile.h"
@@ -189,6 +191,17 @@ static void on_term(uv_signal_t *s, int signum)
     _exit(0);
 }
 
+/* The heap grows and shrinks in larger steps than glibc's, and groups of commands (up to 1 MiB)
+ * come from it: fresh pages for each of them were a fifth of the processor time of a put at 1000
+ * clients. */
+static void tune_heap(void)
+{
+    arena_keep(16);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TOP_PAD, 1 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}
+
 int main(int argc, char **argv)
 {
     static struct node node;
@@ -197,6 +210,7 @@ int main(int argc, char **argv)
     struct err err;
     int c;
 
+    tune_heap();
     lg_init("picketd");
     (void)signal(SIGPIPE, SIG_IGN);
     if (optfile_expand(&argc, &argv, &err) != 0) {
