@@ -315,7 +315,7 @@ const char *rep_leader_name(const struct rep *r)
 
 uint64_t rep_applied(const struct rep *r)
 {
-    return r->raft.last_applied;
+    return r->n_pending > 0 ? r->applied : r->raft.last_applied;
 }
 
 uint64_t rep_committed(const struct rep *r)
@@ -325,7 +325,7 @@ uint64_t rep_committed(const struct rep *r)
 
 bool rep_lead_ready(const struct rep *r)
 {
-    return guard_ready(&r->guard);
+    return guard_ready(&r->guard) && r->ready_term == r->raft.current_term;
 }
 
 void rep_stats(const struct rep *r, struct rep_stats *ret)
@@ -337,6 +337,7 @@ void rep_stats(const struct rep *r, struct rep_stats *ret)
         .log_last = r->raft.log.offset + guard_log_len(&r->raft),
         .snapshot_index = r->snap->newest.index,
         .snapshot_bytes = r->snap->newest.size,
+        .snapshot_writing = r->snap->take != NULL,
         .queued_bytes = r->queue_bytes,
         .inflight = r->n_inflight,
         .disk_full = wal_full(r->wal),

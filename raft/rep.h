@@ -145,6 +145,7 @@ struct rep_stats {
     uint64_t log_written_bytes;
     uint64_t log_write_max_us, log_write_count, log_write_sum_us;
     uint64_t snapshot_index, snapshot_bytes; /* the newest one; 0: none */
+    bool snapshot_writing;                   /* one is being written */
     uint64_t queued_bytes;                   /* commands not yet proposed or sent */
     unsigned inflight;                       /* groups proposed and not committed */
     bool disk_full;                          /* new commands are refused */

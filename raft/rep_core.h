@@ -26,15 +26,17 @@
 #include "raft/wal.h"
 
 #define REP_MAGIC 0x52455021u
-#define REP_GROUPS_INFLIGHT 2u    /* raft-notes 1.1, "Commit rule" */
-#define REP_QUEUE_MAX (64u << 20) /* bytes of commands that wait */
-#define REP_WINDOW (4u << 20)     /* entries sent and not acknowledged, per peer */
-#define REP_APPEND_MAX (1u << 20) /* entries in one AppendEntries */
-#define REP_CHUNKS 256u           /* AppendEntries on their way, per peer */
-#define REP_CALL_MAX (4u << 20)   /* bytes of a call or its answer */
-#define REP_TELL_MS 2u            /* a new commit index waits so long for entries to go with */
-#define REP_TRAILING 8192u        /* entries kept behind a snapshot, if they fit */
-#define REP_PROGRESS_PROBE 0u     /* progress.h of 0.15.0 */
+#define REP_GROUPS_INFLIGHT 2u       /* raft-notes 1.1, "Commit rule" */
+#define REP_QUEUE_MAX (64u << 20)    /* bytes of commands that wait */
+#define REP_WINDOW (4u << 20)        /* entries sent and not acknowledged, per peer */
+#define REP_APPEND_MAX (1u << 20)    /* entries in one AppendEntries */
+#define REP_CHUNKS 256u              /* AppendEntries on their way, per peer */
+#define REP_CALL_MAX (4u << 20)      /* bytes of a call or its answer */
+#define REP_APPLY_SLICE (256u << 10) /* bytes of groups applied in one step: about 2 ms */
+#define REP_PENDING_MAX 4u           /* groups committed and not applied with which one proposes */
+#define REP_TELL_MS 2u               /* a new commit index waits so long for entries to go with */
+#define REP_TRAILING 8192u           /* entries kept behind a snapshot, if they fit */
+#define REP_PROGRESS_PROBE 0u        /* progress.h of 0.15.0 */
 #define REP_PROGRESS_PIPELINE 1u
 #define REP_PROGRESS_SNAPSHOT 2u
 
@@ -107,7 +109,7 @@ struct rep_groups { /* a queue */
 enum rep_event_kind {
     EVENT_ROLE,
     EVENT_READY,
-    EVENT_APPLIED, /* a group was applied; group: its waiters, or NULL */
+    EVENT_APPLIED, /* a group is to be applied, or was; group: its waiters, or NULL */
     EVENT_LOST,    /* a group was not, as far as we know */
     EVENT_FAIL,    /* a proposal, read, change or call failed at once */
     EVENT_CHANGED, /* a change of the members is committed */
@@ -121,6 +123,8 @@ struct rep_event {
     struct rep_group *group;
     struct rep_failure *failure;
     struct rep_call_in *call;
+    /* APPLIED: a is its index, b its term and then, applied, the state's hash right after it. */
+    struct raft_buffer entry; /* the core's; NULL: the state machine has it already */
 };
 
 enum rep_req_kind { REQ_PROPOSE, REQ_READ, REQ_CALL, REQ_CHANGE };
@@ -239,6 +243,10 @@ struct rep {
     /* events */
     struct rep_event *events;
     size_t n_events, cap_events, next_event;
+    unsigned n_pending;    /* of them, groups that are to be applied */
+    uint64_t applied;      /* the last group that was */
+    uint64_t ready_term;   /* the state machine has what was committed when this term began */
+    size_t slice, pending; /* bytes applied in this step; of groups that are to be applied */
 
     /* proposals */
     struct rep_groups queue, forwarded;
@@ -325,6 +333,9 @@ void rep_pump_eager(struct rep *r, uint64_t id); /* somebody at that peer waits 
 
 /* rep_propose.c, rep_forward.c */
 int rep_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);
+/* Give the state machine the group of an event, once. */
+void rep_apply_event(struct rep *r, struct rep_event *e);
+void rep_apply_all(struct rep *r); /* everything that is committed, before the log's memory goes */
 void rep_propose_init(struct rep *r);
 void rep_propose_step(struct rep *r);
 void rep_propose_tick(struct rep *r, uint64_t now);

@@ -92,6 +92,8 @@ struct rep_env {
     struct rep_disk *disk;
     /* Smallest allowed log file, 0: 4 MiB.  The simulator, with small commands, uses less. */
     uint64_t segment_min;
+    /* Bytes of commands given to the state machine in one step, 0: 256 KiB; likewise. */
+    size_t apply_slice;
 };
 
 /* POSIX files of one directory, made if missing.  Owned by the caller (disk->free). */

@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -18,8 +19,12 @@ struct lane {
     pthread_cond_t wake;
     struct rep_job *head, **tail;
     bool stop;
+    int nice;
     struct uv_env *env;
 };
+
+/* A snapshot takes seconds of a processor and nobody waits for it. */
+#define SNAP_NICE 15
 
 struct uv_env {
     struct rep *rep;
@@ -64,6 +69,8 @@ static void *lane_main(void *arg)
     struct uv_env *e = l->env;
     struct rep_job *job;
 
+    /* Of this thread alone (setpriority(2), "C library/kernel differences"). */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + l->nice);
     while ((job = lane_next(l)) != NULL) {
         job->run(job);
         (void)pthread_mutex_lock(&e->done_lock);
@@ -120,6 +127,7 @@ static void env_run_done(struct uv_env *e)
 static void lane_start(struct uv_env *e, struct lane *l)
 {
     l->env = e;
+    l->nice = l == &e->lanes[REP_LANE_SNAP] ? SNAP_NICE : 0;
     l->tail = &l->head;
     CHECK(pthread_mutex_init(&l->lock, NULL) == 0);
     CHECK(pthread_cond_init(&l->wake, NULL) == 0);
@@ -171,7 +179,7 @@ static void env_step_in(void *ctx, unsigned ms)
 {
     struct uv_env *e = ctx;
 
-    if (!uv_is_active((uv_handle_t *)&e->step_timer)) {
+    if (ms == 0 || !uv_is_active((uv_handle_t *)&e->step_timer)) {
         CHECK(uv_timer_start(&e->step_timer, env_on_step_timer, ms, 0) == 0);
     }
 }

@@ -263,7 +263,7 @@ static void forward_collect(struct rep *r)
 /* The answers that came from the leader, for entries that are applied here now. */
 void rep_forward_ready(struct rep *r)
 {
-    uint64_t applied = r->raft.last_applied;
+    uint64_t applied = rep_applied(r);
     bool any = false;
 
     for (struct rep_group *g = r->forwarded.head; g != NULL; g = g->next) {

@@ -193,20 +193,8 @@ static void propose_cb(struct raft_apply *req, int status, void *result)
     /* The event of this very application is the last one: rep_fsm_apply has just made it. */
     CHECK(result == r && r->n_events > 0);
     e = &r->events[r->n_events - 1];
-    CHECK(e->kind == EVENT_APPLIED && e->a == req->index);
+    CHECK(e->kind == EVENT_APPLIED && e->a == req->index && e->entry.base != NULL);
     e->group = g;
-    if (g->cap_results < g->n) {
-        g->results = mem_realloc(g->results, g->cap_waits * sizeof(*g->results));
-        memset(g->results + g->cap_results, 0,
-               (g->cap_waits - g->cap_results) * sizeof(*g->results));
-        g->cap_results = g->cap_waits;
-    }
-    for (uint32_t i = 0; i < g->n; i++) {
-        struct buf swap = g->results[i];
-
-        g->results[i] = r->results[i];
-        r->results[i] = swap;
-    }
 }
 
 static bool propose_group(struct rep *r, struct rep_group *g)
@@ -235,7 +223,7 @@ static bool propose_group(struct rep *r, struct rep_group *g)
 static bool propose_allowed(const struct rep *r)
 {
     return guard_ready(&r->guard) && r->raft.transfer == NULL && r->transfer_to == 0 &&
-           !wal_full(r->wal);
+           !wal_full(r->wal) && r->n_pending < REP_PENDING_MAX;
 }
 
 void rep_propose_step(struct rep *r)
@@ -262,33 +250,82 @@ void rep_propose_step(struct rep *r)
     }
 }
 
-/* --- applying --- */
+/* --- applying ---
+ *
+ * The core says what is committed, possibly all at once: after a restart that is the whole log.  It
+ * is given to the state machine in the events that follow, REP_APPLY_SLICE bytes in a step, so that
+ * heartbeats and votes do not wait for it.  The entries' memory is the core's log's: it is not cut
+ * below what the state machine has (rep_snap.c), and before a snapshot takes the log's place all is
+ * applied (rep_spool.c). */
 
 int rep_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
     struct rep *r = fsm->data;
-    raft_index index = r->raft.last_applied + 1;
-    struct rep_event *e;
+    struct rep_event *e = rep_event(r, EVENT_APPLIED);
+
+    e->a = r->raft.last_applied + 1;
+    e->b = guard_term_of(&r->raft, e->a);
+    e->entry = *buf;
+    r->n_pending++;
+    r->pending += buf->len;
+    *result = r;
+    return 0;
+}
+
+static void keep_results(struct rep *r, struct rep_group *g)
+{
+    if (g->cap_results < g->n) {
+        g->results = mem_realloc(g->results, g->cap_waits * sizeof(*g->results));
+        memset(g->results + g->cap_results, 0,
+               (g->cap_waits - g->cap_results) * sizeof(*g->results));
+        g->cap_results = g->cap_waits;
+    }
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct buf swap = g->results[i];
+
+        g->results[i] = r->results[i];
+        r->results[i] = swap;
+    }
+}
+
+void rep_apply_event(struct rep *r, struct rep_event *e)
+{
     uint64_t leader_ms;
     size_t n;
 
-    if (!group_decode(buf->base, buf->len, &leader_ms, r->cmds, &n)) {
+    if (e->entry.base == NULL) {
+        return;
+    }
+    if (!group_decode(e->entry.base, e->entry.len, &leader_ms, r->cmds, &n)) {
         rep_die(r,
                 "a committed entry cannot be decoded: this log is of another release or damaged");
-        return RAFT_CORRUPT;
+        return;
     }
     for (size_t i = 0; i < n; i++) {
         buf_clear(&r->results[i]);
     }
-    r->params.fsm.apply(r->params.fsm.ctx, index, guard_term_of(&r->raft, index), leader_ms,
-                        r->cmds, n, r->results);
-    e = rep_event(r, EVENT_APPLIED);
-    e->a = index;
+    CHECK(r->n_pending > 0 && e->a > r->applied);
+    r->params.fsm.apply(r->params.fsm.ctx, e->a, e->b, leader_ms, r->cmds, n, r->results);
     e->b = r->params.fsm.hash == NULL ? 0 : r->params.fsm.hash(r->params.fsm.ctx);
-    r->log_bytes += buf->len;
+    if (e->group != NULL) {
+        keep_results(r, e->group);
+    }
+    r->applied = e->a;
+    r->n_pending--;
+    r->pending -= e->entry.len;
+    r->slice += e->entry.len;
+    r->log_bytes += e->entry.len;
+    e->entry.base = NULL;
     rep_snap_due(r);
-    *result = r;
-    return 0;
+}
+
+void rep_apply_all(struct rep *r)
+{
+    for (size_t i = r->next_event; i < r->n_events && r->n_pending > 0 && !r->dead; i++) {
+        if (r->events[i].kind == EVENT_APPLIED) {
+            rep_apply_event(r, &r->events[i]);
+        }
+    }
 }
 
 /* The waiters of a group that was applied or lost. */

@@ -249,7 +249,7 @@ static void reads_run(struct rep *r)
     while (*p != NULL) {
         struct rep_read *rd = *p;
 
-        if (rd->index > r->raft.last_applied) {
+        if (rd->index > rep_applied(r)) {
             p = &rd->next;
             continue;
         }

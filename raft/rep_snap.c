@@ -22,6 +22,7 @@
  * A failure (a full disk) is logged and tried again later; nothing depends on it. */
 
 #define SNAP_RETRY_MS 10000u
+#define SNAP_PENDING_MAX (2u << 20) /* bytes of groups applied before a snapshot, in one turn */
 
 struct snap_take { /* one snapshot being written */
     struct snap_content content;
@@ -89,7 +90,9 @@ static uint64_t snap_limit(const struct rep *r)
     uint64_t size = r->snap->newest.size;
 
     /* A large state is written less often: not more bytes for snapshots than for the log. */
-    return size < limit ? limit : size < 4 * limit ? size : 4 * limit;
+    limit = size < limit ? limit : size < 4 * limit ? size : 4 * limit;
+    /* The members not all at the same time. */
+    return limit + limit / 8 * (r->params.id % 4);
 }
 
 void rep_snap_due(struct rep *r)
@@ -129,6 +132,13 @@ static int snap_begin(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned
 
     r->raft.snapshot.threshold = UINT_MAX;
     if (r->snap->take != NULL || r->log_bytes < snap_limit(r) || !guard_may_snapshot(&r->guard)) {
+        return RAFT_BUSY;
+    }
+    if (r->pending > SNAP_PENDING_MAX) {
+        return RAFT_BUSY; /* the state machine is far behind; later */
+    }
+    rep_apply_all(r); /* it is as old as the core says that it is */
+    if (r->dead) {
         return RAFT_BUSY;
     }
     t = OBJ_NEW(struct snap_take);
@@ -225,6 +235,7 @@ static int snap_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
         return RAFT_CORRUPT; /* the buffer stays the core's */
     }
     r->log_bytes = 0;
+    r->applied = le_get64(buf->base);
     raft_free(buf->base);
     return 0;
 }

@@ -289,6 +289,7 @@ void rep_spool_step(struct rep *r)
     rep_snap_desc(s->meta.index, s->meta.term, &a->data);
     spool_send(r, s, FRAME_SNAP_DONE, 0);
     rep_enter(r);
+    rep_apply_all(r); /* the core drops its log */
     r->recv_cb(&r->io, &msg);
     rep_leave(r);
     spool_drop(r);

@@ -265,7 +265,8 @@ static void rep_run_event(struct rep *r, struct rep_event *e)
             ev->on_role(ev->ctx, (enum rep_role)e->a, e->b, e->c);
         }
         break;
-    case EVENT_READY:
+    case EVENT_READY: /* behind all groups that were committed before it */
+        r->ready_term = e->a;
         if (ev->on_lead_ready != NULL && guard_ready(&r->guard) && r->raft.current_term == e->a) {
             ev->on_lead_ready(ev->ctx, e->a);
         }
@@ -291,14 +292,35 @@ static void rep_run_event(struct rep *r, struct rep_event *e)
     }
 }
 
+/* Enough was applied in this step: the rest in another one, soon. */
+static bool rep_slice_over(struct rep *r, const struct rep_event *e)
+{
+    size_t most = r->env.apply_slice == 0 ? REP_APPLY_SLICE : r->env.apply_slice;
+
+    if (e->kind != EVENT_APPLIED || e->entry.base == NULL || r->slice < most ||
+        r->env.step_in == NULL) {
+        return false;
+    }
+    r->env.step_in(r->env.ctx, 0);
+    return true;
+}
+
+/* False: nothing is left to do in this step. */
 static bool rep_run_events(struct rep *r)
 {
     bool any = r->n_events > 0;
 
     while (r->next_event < r->n_events && !r->dead) {
-        /* A copy: the callback may add events and so move the array. */
-        struct rep_event e = r->events[r->next_event++];
+        struct rep_event *at = &r->events[r->next_event], e;
 
+        if (rep_slice_over(r, at)) {
+            return false;
+        }
+        if (at->kind == EVENT_APPLIED) {
+            rep_apply_event(r, at);
+        }
+        /* A copy: the callback may add events and so move the array. */
+        e = r->events[r->next_event++];
         rep_run_event(r, &e);
     }
     if (!r->dead) {
@@ -317,6 +339,7 @@ void rep_step(struct rep *r)
         return;
     }
     r->stepping = true;
+    r->slice = 0;
     do {
         rep_propose_step(r);
         rep_forward_step(r);

@@ -414,6 +414,7 @@ static struct rep_env env_table(struct simrep *r)
         .close = env_close,
         .disk = &r->disk->face,
         .segment_min = 64U << 10,
+        .apply_slice = 8U << 10,
     };
 }
 

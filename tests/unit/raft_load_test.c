@@ -219,6 +219,30 @@ static void only_a_log(void **state)
     assert_int_equal(restored, 0);
 }
 
+/* All of it is committed at once, when the only voter leads: heartbeats must not wait for it, and
+ * nobody is told that this node leads before its state is there. */
+static void a_long_log_in_slices(void **state)
+{
+    uint64_t before = 0, most = 0, until = w.now + 1000;
+    struct err err;
+
+    (void)state;
+    make_log(1, 300, 2, true);
+    w.apply_slice = 1;
+    assert_int_equal(world_open(&w, 0, &err), 0);
+    while (w.now < until) {
+        world_step(&w);
+        most = count - before > most ? count - before : most;
+        before = count;
+        assert_true(count == 299 || !rep_lead_ready(w.nodes[0].rep));
+        assert_true(count == 0 || rep_applied(w.nodes[0].rep) >= count);
+        assert_true(count == 299 || rep_applied(w.nodes[0].rep) <= 1 + count);
+    }
+    assert_int_equal(count, 299);
+    assert_in_range(most, 1, 10);
+    assert_int_equal(rep_applied(w.nodes[0].rep), 301);
+}
+
 static void a_snapshot_inside_the_log(void **state)
 {
     (void)state;
@@ -304,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(only_a_log),
+        TEST(a_long_log_in_slices),
         TEST(a_snapshot_inside_the_log),
         TEST(the_newest_snapshot_counts),
         TEST(a_log_that_ends_before_the_snapshot),

@@ -80,6 +80,7 @@ struct world {
     unsigned drop, twice, late; /* per mille, of raft's messages */
     unsigned net_ms;
     uint64_t snapshot_bytes, segment_bytes;
+    size_t apply_slice;
     /* The user's part: the state machine and the events of a node. */
     struct rep_fsm (*fsm)(struct wnode *n);
     struct rep_events (*events)(struct wnode *n);
@@ -338,6 +339,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
         .close = we_close,
         .disk = &n->disk.disk,
         .segment_min = w->segment_bytes,
+        .apply_slice = w->apply_slice,
     };
     int rc;
 
