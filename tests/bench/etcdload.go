@@ -52,10 +52,12 @@ func report(all []int64, what string, more map[string]interface{}, seconds float
 	die(json.NewEncoder(os.Stdout).Encode(more))
 }
 
-func rate(op, address, prefix string, clients, keys, size int, seconds, warm float64) {
-	conns := clients
-	if conns > 100 {
-		conns = 100
+func rate(op, address, prefix string, clients, conns, keys, size int, seconds, warm float64) {
+	if conns == 0 {
+		conns = clients
+		if conns > 100 {
+			conns = 100
+		}
 	}
 	cs := make([]*clientv3.Client, conns)
 	for i := range cs {
@@ -167,6 +169,7 @@ func main() {
 	f := flag.NewFlagSet("etcdload", flag.ExitOnError)
 	address := f.String("address", "", "HOST:PORT")
 	clients := f.Int("clients", 1, "")
+	conns := f.Int("conns", 0, "connections that they share; 0: one each, at most 100")
 	keys := f.Int("keys", 100000, "")
 	size := f.Int("value", 256, "bytes")
 	seconds := f.Float64("seconds", 3, "")
@@ -176,6 +179,6 @@ func main() {
 	if op == "watch" {
 		watch(*address, *prefix, *clients, *size, *seconds, *warm)
 	} else {
-		rate(op, *address, *prefix, *clients, *keys, *size, *seconds, *warm)
+		rate(op, *address, *prefix, *clients, *conns, *keys, *size, *seconds, *warm)
 	}
 }

@@ -180,6 +180,9 @@ int load_fill_main(const struct load_opts *o)
  * One put each interval, each on the next address, whatever became of those before.  To FILE goes a
  * line "START END ok|error-code" for each, in microseconds of CLOCK_BOOTTIME. */
 
+#define OPEN_JSON_LINKS 600U /* an address; etcd lets a put without a leader hang for 7 s */
+#define OPEN_LINKS (2 * OPEN_JSON_LINKS)
+
 struct shot {
     struct load_op op; /* first */
     FILE *f;
@@ -192,8 +195,8 @@ struct open_world {
     const struct load_opts *o;
     uv_loop_t loop;
     uv_timer_t timer;
-    struct load_link *links[512];
-    bool busy[512];
+    struct load_link *links[OPEN_LINKS];
+    bool busy[OPEN_LINKS];
     size_t n;
     unsigned turn;
     uint64_t end_us, shots;
@@ -264,7 +267,11 @@ int load_open_main(const struct load_opts *o)
     }
     (void)setvbuf(w.f, NULL, _IOLBF, 0);
     /* A JSON connection is blocked by a put that hangs: there must be enough of them. */
-    w.n = o->n_addresses * (o->target.proto == LOAD_JSON ? 100 : 1);
+    w.n = o->n_addresses * (o->target.proto == LOAD_JSON ? OPEN_JSON_LINKS : 1);
+    if (w.n > OPEN_LINKS) {
+        (void)fprintf(stderr, "load open: two addresses at most with --proto json\n");
+        return 2;
+    }
     for (size_t i = 0; i < w.n; i++) {
         w.links[i] = load_link_new(&w.loop, &o->target, o->addresses[i % o->n_addresses]);
     }
