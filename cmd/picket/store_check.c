@@ -5,8 +5,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picket/identity.h"
 
@@ -41,6 +44,27 @@ static void tell_state(const struct store *s, struct buf *out)
     arena_done(&a);
 }
 
+/* What a picketd left behind that must not start any more (operations.md). */
+static void tell_marks(const char *dir, struct buf *out)
+{
+    static const char *const marks[] = { "diverged", "superseded" };
+
+    for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
+        char *path = mem_printf("%s/%s", dir, marks[i]), why[256] = "";
+        FILE *f = fopen(path, "re");
+
+        if (f != NULL) {
+            if (fgets(why, sizeof(why), f) != NULL) {
+                why[strcspn(why, "\n")] = 0;
+            }
+            (void)fclose(f);
+            buf_printf(out, "%s: %s: this member does not start any more: enrol it anew\n",
+                       marks[i], why);
+        }
+        free(path);
+    }
+}
+
 static void tell(const char *dir, const struct rep_offline *o, const struct store *s,
                  struct buf *files)
 {
@@ -65,6 +89,7 @@ static void tell(const char *dir, const struct rep_offline *o, const struct stor
         buf_printf(&out, "the last write was torn by a crash; it was never acknowledged and is "
                          "given up at the next start\n");
     }
+    tell_marks(dir, &out);
     buf_printf(&out, "ok: every byte is what was written\n");
     cli_flush(&out);
     buf_done(&out);

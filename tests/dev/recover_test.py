@@ -35,6 +35,8 @@ def comes_back(c, host):
     c.wait("%s does not start again" % host, lambda: c.ended(host) == 1, 30)
     dev.check("superseded" in c.log(host) and "enrol it anew" in c.log(host), c.log(host)[-800:])
     del c.procs[host]
+    out = c.run("store", "check", c.path(host, "data")).stdout
+    dev.check("superseded: node1 is in epoch 2" in out and "ok: every byte" in out, out)
 
 
 def enrolled_anew(c, host):

@@ -42,6 +42,34 @@ def damage(c, store, copy, rng):
                   "byte %d: damage was taken for content:\n%s" % (at, p.stdout))
 
 
+def damage_snapshot(c, copy, rng):
+    """A restored store has a snapshot: any byte of it that is wrong is named, and so is one that was cut short."""
+    path, data = os.path.join(c.dir, "one.backup"), os.path.join(c.dir, "restored")
+    c.run("backup", "-o", path)
+    c.run("restore", path, "--name", "node1", "--address", "127.0.0.1:1", "--data", data)
+    store = os.path.join(data, "store")
+    snap = [n for n in os.listdir(store) if n.startswith("snap-")][0]
+    size = os.path.getsize(os.path.join(store, snap))
+    dev.check("snapshot of entry" in c.run("store", "check", data).stdout, "the snapshot is not told")
+    for at in [0, 8, 12, size - 1, size - 20] + rng.sample(range(size), 12):
+        p = check_damaged(c, store, copy, snap, at)
+        dev.check(p.returncode == 1 and re.search(r"%s: byte \d+: .*join again" % re.escape(snap), p.stderr),
+                  "byte %d of %d: exit %d, %s" % (at, size, p.returncode, p.stderr))
+    for keep in (0, 100, size // 2, size - 1):
+        shutil.rmtree(copy)
+        shutil.copytree(store, copy)
+        os.truncate(os.path.join(copy, snap), keep)
+        p = c.run("store", "check", copy, check_rc=False)
+        dev.check(p.returncode == 1 and snap in p.stderr, "cut to %d: exit %d, %s" % (keep, p.returncode, p.stderr))
+    for n in os.listdir(store):
+        if n.startswith("wal-"):
+            shutil.rmtree(copy)
+            shutil.copytree(store, copy)
+            os.unlink(os.path.join(copy, n))
+            p = c.run("store", "check", copy, check_rc=False)
+            dev.check(p.returncode in (0, 1), "without %s: exit %d, %s" % (n, p.returncode, p.stderr))
+
+
 def tail(text):
     """What the check says without the folder it looked into."""
     return [line for line in text.splitlines() if "/" not in line]
@@ -59,6 +87,7 @@ def test():
     with dev.Cluster(3) as c:
         c.wait("a quorum", lambda: c.run("get", "clusters", check_rc=False).returncode == 0, 30)
         c.apply(path=BOOK)
+        damage_snapshot(c, os.path.join(c.dir, "copy"), rng)
         data = os.path.join(c.dir, "hosts", "node2", "store")
         p = c.run("store", "check", data, check_rc=False)
         dev.check(p.returncode == 4 and "stop it first" in p.stderr, "a running node was checked: %s%s" %

@@ -504,6 +504,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    if (a.net != NULL) { /* a test failed in the middle */
+        close_all();
+    }
     uv_close((uv_handle_t *)&timer, NULL);
     while (uv_run(&loop, UV_RUN_NOWAIT) != 0) {
     }
