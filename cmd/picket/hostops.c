@@ -137,6 +137,7 @@ static int fence_go(struct cli *c, const char *name, const struct fence_args *a)
     json_t *host = NULL, *fencing = NULL;
     char question[320];
     char *id;
+    int64_t incarnation;
     int rc = read_host(c, name, &host);
 
     if (rc != CLI_OK) {
@@ -147,6 +148,7 @@ static int fence_go(struct cli *c, const char *name, const struct fence_args *a)
         json_decref(host);
         return rc;
     }
+    incarnation = jget_int(host, "status.incarnation", 0);
     (void)snprintf(question, sizeof(question), "Fence %s?", name);
     if (!a->yes) {
         say_guests(host);
@@ -157,7 +159,10 @@ static int fence_go(struct cli *c, const char *name, const struct fence_args *a)
         }
     }
     json_decref(host);
-    if (post(c, name, "fence", json_pack("{s:s}", "reason", a->reason), &fencing, &err) != 0) {
+    /* That very boot: a request that is repeated must not hit the next one. */
+    if (post(c, name, "fence",
+             json_pack("{s:s, s:I}", "reason", a->reason, "incarnation", (json_int_t)incarnation),
+             &fencing, &err) != 0) {
         return cli_fail(c, &err);
     }
     id = mem_strdup(obj_name(fencing));

@@ -432,6 +432,12 @@ static int host_incarnation(struct rest *r, uint64_t *ret, struct err *err)
         rc = err_set(err, ERR_NOT_FOUND, "host %s has never registered: there is nothing to fence",
                      r->name);
     }
+    if (rc == 0 && ops_u64(r, "incarnation") != 0 && ops_u64(r, "incarnation") != h.incarnation) {
+        rc = err_set(err, ERR_CONFLICT,
+                     "host %s is at incarnation %" PRIu64 ", not %" PRIu64
+                     ": it has started anew since; nothing was done",
+                     r->name, h.incarnation, ops_u64(r, "incarnation"));
+    }
     *ret = rc == 0 ? h.incarnation : 0;
     arena_done(&a);
     return rc;

@@ -113,6 +113,9 @@ def thieves(c):
     for who, host, op, body in tries:
         code, text, _ = curl(c, who + "-agent", "/apis/picket/v1/hosts/%s/%s" % (host, op), body)
         dev.check(code in (403, 409, 422), "%s on %s by %s: %d %s" % (op, host, who, code, text))
+    # A fence that is repeated after its host has started anew must not hit that one.
+    code, text, _ = curl(c, "admin", "/apis/picket/v1/hosts/%s/fence" % owner, {"reason": "late", "incarnation": his - 1})
+    dev.check(code == 409 and "incarnation %d, not %d" % (his, his - 1) in text, "fence of another boot: %d %s" % (code, text))
     dev.check(c.get("vm", "vm1")["status"]["token"] == token, "the lock changed hands")
 
 
