@@ -248,7 +248,9 @@ void ctl_world_event(void *ctx, const struct world_change *ch)
         if (ch->o != NULL) {
             ctl_mark(c, ch->o);
         }
-        if (str_eq(ch->k->name, "Volume")) { /* who waits for it says who has it */
+        /* A lock may be of what is no object (a file on a shared file system).  Of a volume: who
+         * waits for it says who has it. */
+        if (ch->k != NULL && str_eq(ch->k->name, "Volume")) {
             world_referrers(c->world, ch->k, ch->name, mark_visit, c);
         }
         return;

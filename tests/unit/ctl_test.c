@@ -403,6 +403,27 @@ static void test_held_without_report(void **state)
     fake_free(f);
 }
 
+/* Not everything that is locked is an object. */
+static void test_lock_of_a_file(void **state)
+{
+    struct fake *f = fake_new(17);
+    struct cmd_lock_ref ref = { .lock = "files/a", .uid = "a" };
+    struct cmd c = { .op = CMD_ACQUIRE };
+
+    (void)state;
+    fake_host(f, "host0", "6Gi", 4, "r1");
+    fake_settle(f);
+    c.actor = (struct actor){ .role = ACTOR_AGENT, .name = "host0" };
+    c.safety.incarnation = fake_incarnation(f, "host0");
+    c.safety.reason = "test";
+    c.safety.locks = &ref;
+    c.safety.n_locks = 1;
+    assert_int_equal(fake_cmd(f, &c), 0);
+    fake_settle(f);
+    check_same(f, 17, 0);
+    fake_free(f);
+}
+
 static void test_what_if(void **state)
 {
     struct fake *f = fake_new(3);
@@ -718,6 +739,7 @@ int main(void)
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_few),
         cmocka_unit_test(test_held_without_report),
+        cmocka_unit_test(test_lock_of_a_file),
         cmocka_unit_test(test_what_if),
         cmocka_unit_test(test_relocate),
         cmocka_unit_test(test_lacks),
