@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "cmd/picket/cli.h"
 #include "cmd/picket/manifests.h"
+#include "cmd/picket/prune.h"
 
 enum dry_run { DRY_NONE, DRY_CLIENT, DRY_SERVER };
 
@@ -16,6 +17,8 @@ struct apply_args {
     enum dry_run dry;
     enum cli_output out;
     bool out_given;
+    bool prune;
+    const char *labels;
 };
 
 static void print_result(const json_t *item, enum dry_run dry)
@@ -104,13 +107,14 @@ static int parse_dry_run(struct cli *c, const char *text, enum dry_run *ret)
 
 static int apply_options(struct cli *c, int argc, char **argv, struct apply_args *a)
 {
-    static const struct option options[] = { { "filename", required_argument, NULL, 'f' },
-                                             { "dry-run", required_argument, NULL, 1 },
-                                             { "output", required_argument, NULL, 'o' },
-                                             { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {
+        { "filename", required_argument, NULL, 'f' }, { "dry-run", required_argument, NULL, 1 },
+        { "output", required_argument, NULL, 'o' },   { "prune", no_argument, NULL, 2 },
+        { "selector", required_argument, NULL, 'l' }, { NULL, 0, NULL, 0 }
+    };
     int o, rc = CLI_OK;
 
-    while (rc == CLI_OK && (o = cli_getopt(c, argc, argv, "f:o:", options)) != -1) {
+    while (rc == CLI_OK && (o = cli_getopt(c, argc, argv, "f:o:l:", options)) != -1) {
         switch (o) {
         case 'f':
             if (!manifests_add(&a->ms, optarg)) {
@@ -119,6 +123,12 @@ static int apply_options(struct cli *c, int argc, char **argv, struct apply_args
             break;
         case 1:
             rc = parse_dry_run(c, optarg, &a->dry);
+            break;
+        case 2:
+            a->prune = true;
+            break;
+        case 'l':
+            a->labels = optarg;
             break;
         case 'o':
             a->out_given = true;
@@ -135,6 +145,14 @@ static int apply_options(struct cli *c, int argc, char **argv, struct apply_args
     }
     if (rc == CLI_OK && a->ms.n_files == 0) {
         return cli_bad_usage(c, "-f FILE says what to apply (a folder and - work too)");
+    }
+    if (rc == CLI_OK && a->prune != (a->labels != NULL)) {
+        return cli_bad_usage(c,
+                             "--prune and -l SELECTOR go together: the labels say what the files "
+                             "are all of");
+    }
+    if (rc == CLI_OK && a->prune && a->dry == DRY_CLIENT) {
+        return cli_bad_usage(c, "only the cluster knows what would be pruned: --dry-run=server");
     }
     return rc;
 }
@@ -153,6 +171,9 @@ int verb_apply(struct cli *c, int argc, char **argv)
     } else if (rc == CLI_OK) {
         rc = cli_connect(c);
         rc = rc == CLI_OK ? send_all(c, &a) : rc;
+        if (rc == CLI_OK && a.prune) {
+            rc = prune_undeclared(c, &a.ms, a.labels, a.dry == DRY_SERVER);
+        }
     }
     manifests_done(&a.ms);
     return rc;

@@ -21,6 +21,8 @@ static const struct cli_verb verbs[] = {
       "or none. A field that you applied once and leave out now goes away; fields of others stay.\n"
       "\n"
       "  -f, --filename FILE   a file, a folder (*.yaml, *.yml, *.json) or - for standard input\n"
+      "  --prune -l SELECTOR   then delete what carries these labels and is not in the files;\n"
+      "                        never the cluster, hosts, fence devices, secrets and rights\n"
       "  --dry-run=client      only check here\n"
       "  --dry-run=server      let the cluster say what it would do\n"
       "  -o json|yaml|name     print the objects\n"
@@ -28,6 +30,7 @@ static const struct cli_verb verbs[] = {
       "Examples:\n"
       "  picket apply -f cluster.yaml\n"
       "  picket apply -f vms/ -f san.yaml --dry-run=server\n"
+      "  picket apply -f shop/ --prune -l app=shop\n"
       "  generate | picket apply -f -\n" COMMON,
       verb_apply },
     { "get", "Objects", "list objects", "KIND[,KIND...] [NAME...]\nKIND/NAME...\nall",

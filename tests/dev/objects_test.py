@@ -76,6 +76,25 @@ def test():
         c.wait("web is gone", lambda: c.get("vm", "web") is None, 30)
         c.wait("web-root is gone", lambda: c.get("volume", "web-root") is None, 30)
 
+        # apply --prune: what carries the label and is declared no more goes, nothing else
+        rule = "apiVersion: picket/v1\nkind: PlacementRule\nmetadata: {name: %s, labels: {app: shop}}\n" \
+               "spec: {type: Apart, strength: Preferred, vms: [vm1, vm2]}\n"
+        c.apply(rule % "r1" + "---\n" + rule % "r2")
+        c.apply((rule % "r3").replace("shop", "else"))
+        p = c.run("apply", "-f", "-", "--prune", stdin=rule % "r1", check_rc=False)
+        dev.check(p.returncode == 2 and "-l" in p.stderr, "prune without labels: exit %d" % p.returncode)
+        p = c.run("apply", "-f", "-", "--prune", "-l", "app=shop", "--dry-run=server", stdin=rule % "r1")
+        dev.check("placementrule/r2 pruned (server dry run)" in p.stdout and c.get("placementrule", "r2"), p.stdout)
+        p = c.run("apply", "-f", "-", "--prune", "-l", "app=shop", stdin=rule % "r1")
+        dev.check("placementrule/r2 pruned" in p.stdout, p.stdout)
+        dev.check(c.get("placementrule", "r2") is None, "r2 is still there")
+        dev.check(c.get("placementrule", "r1") and c.get("placementrule", "r3"), "too much was pruned")
+
+        # retry: nothing to do for what runs; of what shall not run it says so
+        dev.check("runs" in c.run("retry", "vm1").stdout, "retry of a running machine")
+        p = c.run("retry", "nobody", check_rc=False)
+        dev.check(p.returncode == 3, "retry of nobody: exit %d" % p.returncode)
+
         # cordon, drain, migrate
         host = c.host_of("vm1")
         c.run("drain", host, timeout=90)
