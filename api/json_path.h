@@ -24,8 +24,8 @@ size_t path_add_index(char *dst, size_t size, size_t len, size_t i);
 /* jansson's iterators want a pointer that is not const though they change nothing. */
 json_t *json_loose(const json_t *v);
 
-/* json_loadb, several times as fast on what Picket itself writes.  Flags: those that reject or allow
- * something, not the other ones. */
+/* json_loadb, several times as fast on what Picket itself writes.  Flags: those that reject or
+ * allow something, not the other ones. */
 json_t *json_load_quick(const char *text, size_t len, size_t flags, json_error_t *ret_err);
 
 /* Overwrite every string in it with zeroes, in place: it held secrets.  The second also gives back

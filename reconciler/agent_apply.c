@@ -104,6 +104,23 @@ static void again(const struct agent_apply *ap, uint64_t in_ms)
     }
 }
 
+/* A LUN has a new path or a new size: its groups look at it at once, before the path is used
+ * without a registration. */
+static void wake_groups(struct agent *a)
+{
+    for (size_t i = 0; i < a->n_caches; i++) {
+        const char *name;
+        void *v;
+
+        for (size_t k = 0; str_eq(a->caches[i].plural, "volumegroups") &&
+                           map_next(&a->caches[i].objects, &k, &name, &v);) {
+            struct agent_obj *o = v;
+
+            o->apply_ms = o->apply_ms == 1 ? 1 : clock_now_ms();
+        }
+    }
+}
+
 static void apply_end(struct agent_apply *ap)
 {
     struct agent *a = ap->a;
@@ -191,6 +208,9 @@ static void on_applied(struct drv_job *job, const struct err *err)
         a->on_reset(a->ctx, job->result.message);
     }
     again(ap, err != NULL ? FAILED_AGAIN_MS : job->result.again_ms);
+    if (err == NULL && job->result.changed && str_eq(ap->plural, "luns")) {
+        wake_groups(a);
+    }
     if (ap->ref.token != 0) {
         agent_vmx_ops.release(a, &ap->ref, 1, on_released, ap);
     } else if (err != NULL || !job->result.lock_needed || !take_lock(ap)) {

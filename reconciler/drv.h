@@ -134,6 +134,7 @@ struct drv_result {
     bool ready;            /* DRV_APPLY: the object is in effect on this host */
     const char *reason;
     const char *message;
+    bool changed;         /* DRV_APPLY: something was done: what stands on it should look again */
     bool cut_off;         /* DRV_APPLY: its disks were taken away from this host: reset it */
     bool lock_needed;     /* DRV_APPLY: again under the object's lock (job->token) */
     uint64_t again_ms;    /* DRV_APPLY: look again after so long; 0: when the object changes */

@@ -68,6 +68,7 @@ static void on_storage(void *ctx, const struct st_answer *ans)
     job->result.reason = ans->reason;
     job->result.message = ans->message;
     job->result.lock_needed = ans->lock_needed;
+    job->result.changed = ans->changed;
     job->result.cut_off = ans->cut_off;
     job->result.again_ms = ans->again_ms;
     job->result.detail = ans->detail;

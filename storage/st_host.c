@@ -136,6 +136,7 @@ void st_answer(struct st_op *op, enum st_state state, const char *reason, const 
         (void)snprintf(op->message + len, sizeof(op->message) - len, "%s%s", len > 0 ? "; " : "",
                        op->step_why);
     }
+    op->ans.changed = op->round > 1; /* another look follows steps only */
     op->ans.state = state;
     op->ans.reason = op->reason;
     op->ans.message = op->message;

@@ -33,6 +33,7 @@ struct st_answer {
     const char *reason;
     const char *message;
     bool lock_needed;  /* again with meta_lock, and it will be written */
+    bool changed;      /* something was done: what stands on it should look again */
     bool cut_off;      /* a reservation of this host was preempted: it has to be reset */
     uint64_t again_ms; /* look again after so long; 0: when the object changes */
     json_t *detail;    /* for the status: wwid, device, size, paths ...; borrowed, may be NULL */

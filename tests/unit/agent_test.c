@@ -19,6 +19,10 @@ struct bench {
     struct agent *a;
     bool stopped;
     char reset[128];
+    size_t groups; /* applications of groups */
+    uv_idle_t lun_idle;
+    struct drv_job *lun_job;
+    bool lun_moves;  /* the next application of a LUN does something */
     char secret[64]; /* what the newest application of a target was given */
 };
 
@@ -36,8 +40,30 @@ static struct bench *shell_bench(struct drv *d)
     return CONTAINER_OF(d, struct bench, shell);
 }
 
+/* A LUN to which something was done. */
+static void lun_answers(uv_idle_t *idle)
+{
+    struct bench *b = idle->data;
+    struct drv_job *job = b->lun_job;
+
+    CHECK(uv_idle_stop(idle) == 0);
+    job->result = (struct drv_result){
+        .ready = true, .reason = "Ready", .message = "", .changed = true, .again_ms = 60000
+    };
+    job->cb(job, NULL);
+}
+
 static void shell_submit(struct drv *d, struct drv_job *job)
 {
+    struct bench *b = shell_bench(d);
+
+    b->groups += job->op == DRV_APPLY && str_eq(job->kind, "volumegroups");
+    if (job->op == DRV_APPLY && str_eq(job->kind, "luns") && b->lun_moves) {
+        b->lun_moves = false;
+        b->lun_job = job;
+        CHECK(uv_idle_start(&b->lun_idle, lun_answers) == 0);
+        return;
+    }
     if (job->op == DRV_APPLY && str_eq(job->kind, "iscsitargets")) {
         const json_t *v = json_object_get(job->secrets, "spec.chap.passwordRef");
 
@@ -155,6 +181,8 @@ static int setup(void **state)
     o.san = b->san;
     b->drv = sim_drv_new(&o);
     assert_int_equal(uv_timer_init(&b->loop, &b->timer), 0);
+    assert_int_equal(uv_idle_init(&b->loop, &b->lun_idle), 0);
+    b->lun_idle.data = b;
     b->timer.data = b;
     assert_int_equal(uv_timer_start(&b->timer, on_timer, 2, 2), 0);
     *state = b;
@@ -171,6 +199,7 @@ static int teardown(void **state)
     fake_close(&b->f);
     fake_wdog_close(&b->w);
     uv_close((uv_handle_t *)&b->timer, NULL);
+    uv_close((uv_handle_t *)&b->lun_idle, NULL);
     drv_close(b->drv, NULL, NULL);
     sim_san_free(b->san);
     (void)uv_run(&b->loop, UV_RUN_DEFAULT);
@@ -263,6 +292,23 @@ static void fetches_the_secrets_of_a_target(void **state)
              json_pack("{s:{s:s}, s:{s:{s:s}}}", "metadata", "uid", "t3", "spec", "chap",
                        "username", "we"));
     WAIT_FOR(&b->loop, str_eq(b->secret, "none"));
+}
+
+static void groups_look_when_a_lun_has_changed(void **state)
+{
+    struct bench *b = *state;
+    size_t before;
+
+    put_objects(b);
+    agent_begin(b, false);
+    WAIT_FOR(&b->loop, str_eq(fake_reported(&b->f, "VolumeGroup/vg"), "Ready"));
+    before = b->groups;
+    fake_put(&b->f, "luns", "l1", json_pack("{s:{s:s}, s:{}}", "metadata", "uid", "l1", "spec"));
+    WAIT_FOR(&b->loop, str_eq(fake_reported(&b->f, "LUN/l1"), "Ready"));
+    assert_int_equal(b->groups, before); /* it was as it should be */
+    b->lun_moves = true;
+    fake_put(&b->f, "luns", "l2", json_pack("{s:{s:s}, s:{}}", "metadata", "uid", "l2", "spec"));
+    WAIT_FOR(&b->loop, b->groups > before);
 }
 
 static void gives_the_password_of_a_screen(void **state)
@@ -574,6 +620,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(starts_in_order_and_runs_a_vm),
         TEST(fetches_the_secrets_of_a_target),
+        TEST(groups_look_when_a_lun_has_changed),
         TEST(gives_the_password_of_a_screen),
         TEST(writes_its_part_of_the_status),
         TEST(guards_before_the_first_lock),

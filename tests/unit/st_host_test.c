@@ -33,7 +33,7 @@ struct answer {
     enum st_state state;
     char reason[64];
     char message[512];
-    bool lock_needed;
+    bool lock_needed, changed;
     json_t *detail;
     uint64_t at_ms;
 };
@@ -165,6 +165,7 @@ static void on_answer(void *ctx, const struct st_answer *ans)
     (void)snprintf(a->reason, sizeof(a->reason), "%s", ans->reason);
     (void)snprintf(a->message, sizeof(a->message), "%s", ans->message);
     a->lock_needed = ans->lock_needed;
+    a->changed = ans->changed;
     a->detail = json_deep_copy(ans->detail);
     a->at_ms = clock_now_ms();
 }
@@ -250,6 +251,10 @@ static void test_lun_from_nothing(void **state)
     assert_int_equal(a.state, ST_READY);
     assert_string_equal(jget_str(a.detail, "device", ""), "/dev/mapper/" WWID);
     assert_int_equal(jget_int(a.detail, "paths.active", 0), 2);
+    assert_true(a.changed);
+    json_decref(a.detail);
+    apply(w, "luns", "l1", lun_pinned, false, &a);
+    assert_false(a.changed); /* only looked at */
     json_decref(a.detail);
     cmd = mem_printf("grep -q 'replacement_timeout = 7$' %s/etc/iscsi/nodes/" IQN
                      "/10.0.1.1,3260,1/default",
