@@ -123,7 +123,7 @@ static void world_init(struct world *w, const struct load_opts *o)
     CHECK(uv_loop_init(&w->loop) == 0);
     w->o = o;
     w->begin_us = w->end_us = UINT64_MAX;
-    w->wait_until_us = clock_now_us() + UINT64_C(30000000);
+    w->wait_until_us = clock_now_us() + UINT64_C(90000000);
     (void)snprintf(w->key, sizeof(w->key), "%swatched", o->prefix);
     w->watchers = mem_alloc(o->clients * sizeof(*w->watchers));
     for (unsigned i = 0; i < o->clients; i++) {
