@@ -15,7 +15,7 @@ lab-down: ## end the lab, leave nothing behind
 	@tests/lab/lab down
 
 lab-smoke: all lab-deps ## two Xen hosts, a guest, a power cut, fencing, restart elsewhere
-	@PICKET_BIN_DIR=$(abspath $(O)) timeout -k 60 1200 tests/lab/run.py power_cut
+	@PICKET_BIN_DIR=$(abspath $(O)) timeout -k 60 2400 tests/lab/run.py power_cut
 
 lab-full: all lab-deps ## every lab scenario; S=name for one, S="-l" for their names
 	@PICKET_BIN_DIR=$(abspath $(O)) tests/lab/run.py $(S)

@@ -65,6 +65,7 @@ class Rig:
         self.run = os.path.join(os.environ.get("LAB_RUN", "/var/tmp/picket-lab"), self.name)
         self.conf = {}
         self.inside = False
+        self.slow = 1.0  # times longer is waited for everything (World)
         if os.path.exists(self.path("lab.json")):
             with open(self.path("lab.json"), encoding="ascii") as f:
                 self.conf = json.load(f)
@@ -230,8 +231,8 @@ class Rig:
         except FileNotFoundError:
             return 0
 
-    def wait_ready(self, n, after=0, seconds=300):
-        end = time.monotonic() + seconds
+    def wait_ready(self, n, after=0, seconds=600):
+        end = time.monotonic() + seconds * self.slow
         while self.ready_count(n) <= after:
             if time.monotonic() > end:
                 raise LabError("node%d did not come up within %d s; its console ends with:\n%s"
@@ -249,9 +250,9 @@ class Rig:
         """Run a bash script in dom0 of host n; its output.  With check=False: (status, output)."""
         self.enter()
         out = b""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * self.slow
         try:
-            with socket.create_connection(("10.77.3.1%d" % n, 2323), timeout=5) as s:
+            with socket.create_connection(("10.77.3.1%d" % n, 2323), timeout=5 * self.slow) as s:
                 s.sendall(script.encode() + b"\nEND-OF-SCRIPT\n")
                 while True:
                     s.settimeout(max(0.1, end - time.monotonic()))

@@ -19,8 +19,7 @@ def run(w):
     w.rig.power("link", host, nic, "down")
     w.wait("the other link is active", lambda: active(w, n) not in ("", was), 60)
     w.time.mark("%s cut, %s took over" % (was, active(w, n)))
-    # Longer than a lease.
-    w.still(w.names(), 70, "one link")
+    w.still(w.names(), w.lease_s() + 10, "one link")
     world.check(w.condition("host", host, "Ready").get("status") == "True", "%s is not Ready" % host)
     world.check(w.get("host", host)["status"]["incarnation"] == inc, "%s got a new incarnation" % host)
     w.rig.power("link", host, nic, "up")
