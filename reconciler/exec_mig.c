@@ -190,10 +190,8 @@ static void committed(void *data, const struct err *err, const uint64_t *tokens,
     (void)tokens;
     (void)n;
     for (size_t i = 0; i < it->n_refs; i++) {
-        uint64_t token = vmx_token(it->x, it->refs[i].lock);
-
-        if (err == NULL) {
-            vmx_lock_set(it->x, it->refs[i].lock, VM_LOCK_PEER, token, 0);
+        if (err == NULL) { /* a list may have come first: the token is the one that we named */
+            vmx_lock_set(it->x, it->refs[i].lock, VM_LOCK_PEER, it->refs[i].token, 0);
             vmx_lock_entry(it->x, it->refs[i].lock)->read_ms = it->sent_ms;
         } else {
             vmx_lock_set(it->x, it->refs[i].lock, VM_LOCK_UNKNOWN, 0, 0);

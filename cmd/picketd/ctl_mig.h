@@ -15,8 +15,15 @@
 
 #define MIGRATION_PORT 7445
 
+/* Live ones that begin in the pass under way: the objects do not say so yet. */
+struct mig_begun {
+    const char *source[64], *target[64];
+    size_t n;
+};
+
 /* One Migration that is not over, in one pass. */
 struct mig {
+    struct mig_begun *begun;
     struct pass *p;
     struct vm_places *s;
     const struct ctl_obj *o;

@@ -225,6 +225,8 @@ static void live(struct mig *m, const char *source, const char *target)
         mig_end(m, "Failed", "HostNotReady", "a host of it is not registered");
         return;
     }
+    m->begun->source[m->begun->n] = source;
+    m->begun->target[m->begun->n++] = target;
     jset(m->next, "status.method", json_string("Live"));
     jset(m->next, "status.sourceIncarnation", json_integer((json_int_t)si->number));
     jset(m->next, "status.targetIncarnation", json_integer((json_int_t)ti->number));
@@ -247,7 +249,11 @@ static bool busy(struct mig *m, const char *source, const char *target)
             come += str_eq(jget_str(o->json, "status.target", ""), target);
         }
     }
-    return leave >= limit || come >= limit;
+    for (size_t i = 0; i < m->begun->n; i++) {
+        leave += str_eq(m->begun->source[i], source);
+        come += str_eq(m->begun->target[i], target);
+    }
+    return leave >= limit || come >= limit || m->begun->n == ARRAY_LEN(m->begun->source);
 }
 
 /* Another one of this machine is under way. */
@@ -338,10 +344,11 @@ static void cold_watch(struct mig *m)
     }
 }
 
-static void migration_one(struct pass *p, const struct ctl_obj *o)
+static void migration_one(struct pass *p, const struct ctl_obj *o, struct mig_begun *begun)
 {
     const char *vm = jget_str(o->json, "spec.vm", "");
-    struct mig m = { .p = p,
+    struct mig m = { .begun = begun,
+                     .p = p,
                      .s = p->c->places,
                      .o = o,
                      .vm_obj = ctl_find(p->c, "virtualmachines", vm),
@@ -363,11 +370,12 @@ static void migration_one(struct pass *p, const struct ctl_obj *o)
 void ctl_migration_pass(struct pass *p)
 {
     const struct kind *k = kind_by_plural("migrations");
+    struct mig_begun begun = { .n = 0 };
     const struct ctl_obj *o;
 
     for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
         if (!migration_over(o->json) && !pass_full(p)) {
-            migration_one(p, o);
+            migration_one(p, o, &begun);
         }
     }
     ctl_mig_auto(p);

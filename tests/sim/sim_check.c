@@ -365,6 +365,35 @@ static void view_of(const struct kv *v, struct lockview *ret)
     arena_done(&a);
 }
 
+static const char *host_of(const struct sim *s, uint64_t inc)
+{
+    for (unsigned i = 0; i < s->n_machines; i++) {
+        if (inc != 0 && s->check->incs[i] == inc) {
+            return s->machines[i].name;
+        }
+    }
+    return "somebody";
+}
+
+/* The story of a migration, as the lock of the machine tells it. */
+static void tell_migration(struct sim *s, const char *lock, const struct lockview *was,
+                           const struct lockview *is)
+{
+    const char *vm = strchr(lock, '/');
+
+    if (!str_starts(lock, "virtualmachines/") ||
+        (was->peer == is->peer && was->owner == is->owner)) {
+        return;
+    }
+    if (was->peer == 0 && is->peer != 0) {
+        sim_log(s, "cluster: %s joins the lock of %s", host_of(s, is->peer), vm + 1);
+    } else if (is->peer != 0 && was->peer == is->owner && was->owner == is->peer) {
+        sim_log(s, "cluster: %s owns %s now, by a migration", host_of(s, is->owner), vm + 1);
+    } else if (was->peer != 0 && is->peer == 0) {
+        sim_log(s, "cluster: %s has left the lock of %s", host_of(s, was->peer), vm + 1);
+    }
+}
+
 static void on_lock(struct sim *s, const struct store *st, const struct group *g,
                     const struct kv_event *ev)
 {
@@ -375,6 +404,7 @@ static void on_lock(struct sim *s, const struct store *st, const struct group *g
     view_of(ev->prev, &was);
     view_of(ev->kv, &is);
     lock_changed(s, st, g, lock, &was, &is, ev->rev);
+    tell_migration(s, lock, &was, &is);
     mine = map_get(&s->check->locks, lock);
     if (mine == NULL) {
         mine = OBJ_NEW(struct lockview);

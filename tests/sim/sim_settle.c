@@ -74,6 +74,8 @@ static void look_lock(struct sim *s, const json_t *lock, struct verdict *v)
     } else if (sim_inc(s, host) != inc) {
         complain(v, "lock %s is with incarnation %" PRIu64 " of %s, which is over; ", name, inc,
                  host);
+    } else if (jget_str(lock, "status.peer", NULL) != NULL) {
+        complain(v, "lock %s has a peer, %s; ", name, jget_str(lock, "status.peer", ""));
     } else if (str_starts(name, "virtualmachines/") && dot != NULL &&
                !str_eq(sim_vm_on(s, dot + 1), host)) {
         complain(v, "lock %s is with %s, where it does not run; ", name, host);

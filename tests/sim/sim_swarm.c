@@ -231,8 +231,9 @@ static void fault_disk(enum fault f)
 
 static void fault_guest(enum fault f)
 {
-    static const char *const ops[] = { "start", "destroy", "shutdown", "activate-volume",
-                                       "deactivate-volume" };
+    static const char *const ops[] = { "start",           "destroy",           "shutdown",
+                                       "activate-volume", "deactivate-volume", "migrate-suspend",
+                                       "migrate-receive", "migrate-resume",    "unpause" };
     struct repair r = { .f = f, .a = any_host() };
     struct sim *s = swarm->s;
     char vm[32];
