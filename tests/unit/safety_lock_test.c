@@ -264,6 +264,36 @@ static void vm_and_volumes_migrate_together(void **state)
     OWNER(LV1, target);
 }
 
+static int commit_naming(uint64_t peer_token)
+{
+    struct cmd c = fx_safety(CMD_MIG_COMMIT, as_agent("n1"), source);
+    struct cmd_lock_ref r = { .lock = VM1, .uid = "uid-vm1", .token = src_token };
+
+    c.safety.locks = &r;
+    c.safety.n_locks = 1;
+    c.safety.attempt = peer_token;
+    return fx_apply(&c);
+}
+
+/* The commit of an earlier migration arrives when another target has joined. */
+static void a_late_commit_means_another_peer(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    begin_migration();
+    first = dst_token;
+    OK(fx_lock_op(CMD_MIG_ABORT, "n1", source, VM1, src_token));
+    OK(fx_lock_op(CMD_RELEASE, "n2", target, VM1, first));
+    OK(fx_lock_op(CMD_MIG_JOIN, "n2", target, VM1, 0));
+    dst_token = fx_value();
+    WANT(ERR_STALE, commit_naming(first));
+    SAYS("the commit means");
+    OWNER(VM1, source);
+    OK(commit_naming(dst_token));
+    OWNER(VM1, target);
+}
+
 static void only_the_source_commits(void **state)
 {
     struct cmd_lock_ref r = { .lock = VM1, .token = 0 };
@@ -435,6 +465,7 @@ int main(void)
         FX_CLUSTER_TEST(a_new_incarnation_begins_with_nothing),
         FX_CLUSTER_TEST(a_migration_commits),
         FX_CLUSTER_TEST(vm_and_volumes_migrate_together),
+        FX_CLUSTER_TEST(a_late_commit_means_another_peer),
         FX_CLUSTER_TEST(only_the_source_commits),
         FX_CLUSTER_TEST(an_aborted_migration_cannot_commit),
         FX_CLUSTER_TEST(a_controller_may_abort),
