@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How long a failover takes on `picket dev`, phase by phase, and what detecting costs when nothing happens.
 
-    failover.py [--runs N] [--vms N] [--kinds power,network,wedged,leader,agent] [--timing 500ms/3s] [--idle S] [--out FILE]
+    failover.py [--runs N] [--vms N] [--kinds power,network,wedged,leader,agent,watchdog] [--timing 500ms/3s] [--idle S]
+                [--calm S] [--out FILE]
 
 Each run puts all N machines on one host, hurts it, and waits until every one of them was started again; then the host
 comes back.  The other hosts run a machine each, as hosts of a cluster do (one that runs nothing has to arm its watchdog first).  (A wedged host of `picket dev` is reset by its watchdog after 2 s and boots within one more: mostly its
@@ -13,11 +14,17 @@ own next boot is the proof, and it gets its machines back.)  PICKET_BIN_DIR name
   lock     until the last machine's locks are taken by its new host
   start    until the last machine was seen running
   total    all of them; `without device` is total without fence
+
+`watchdog` takes the fence devices away first: the proof is the watchdog's bound then, L + W + feed + drift.
+--calm lets the cluster run for so long without any fault, and counts who was fenced all the same.
 """
 
 import argparse
+import datetime
+import glob
 import os
 import random
+import re
 import sys
 import time
 
@@ -27,10 +34,20 @@ import chaos_test as chaos  # noqa: E402
 import cluster as dev  # noqa: E402
 import idle  # noqa: E402
 
-KINDS = ("power", "network", "wedged", "leader", "agent")
+KINDS = ("power", "network", "wedged", "leader", "watchdog", "agent")
 PHASES = ("detect", "decide", "fence", "lock", "start", "total", "without device")
 NAMES = {"power": "power cut", "network": "network cut", "wedged": "wedged host (SIGSTOP)",
-         "leader": "power cut of the leader's host", "agent": "agent killed"}
+         "leader": "power cut of the leader's host", "watchdog": "power cut, no device, watchdog only",
+         "agent": "agent killed"}
+
+
+LINE = re.compile(r"(?:<\d>)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z (.*)")
+STORY = r"do=(mark-lost|fence-attempt|watchdog-wait|proof) |act=(acquire|start) |vm=\S+ phase=Running|msg=\"registered\""
+
+
+def stamp(text):
+    t = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f")
+    return t.replace(tzinfo=datetime.timezone.utc).timestamp()
 
 
 def percentile(values, p):
@@ -100,9 +117,28 @@ class Bench:
         found = [t for t, _, text in lines if what in text and t >= since]
         return found[0] if found else None
 
+    def mark(self):
+        """Where the logs end now: reading all of them again and again would take the machine's time away."""
+        self.at = {p: os.path.getsize(p) for p in glob.glob(os.path.join(self.c.dir, "hosts", "*", "log", "*.log"))}
+
+    def news(self, pattern, keep):
+        """Lines that were written since the mark (or, unless kept, since the last call); like log_lines."""
+        found, rx = [], re.compile(pattern)
+        for path in glob.glob(os.path.join(self.c.dir, "hosts", "*", "log", "*.log")):
+            with open(path, "rb") as f:
+                f.seek(min(self.at.get(path, 0), os.path.getsize(path)))
+                text = f.read()
+            end = text.rfind(b"\n") + 1
+            for line in text[:end].decode(errors="replace").splitlines():
+                m = rx.search(line) and LINE.match(line)
+                if m:
+                    found.append((stamp(m.group(1)), path.split(os.sep)[-3], m.group(2)))
+            if not keep:
+                self.at[path] = self.at.get(path, 0) + end
+        return sorted(found)
+
     def phases(self, host, began):
-        lines = self.c.log_lines(
-            r"do=(mark-lost|fence-attempt|proof) |act=(acquire|start) |vm=\S+ phase=Running|msg=\"registered\"", began)
+        lines = [x for x in self.story if x[0] >= began]
         mine = [x for x in lines if "host=%s " % host in x[2]]
         lost = self.first(mine, "do=mark-lost")
         dev.check(lost is not None, "%s was not marked lost" % host)
@@ -110,7 +146,7 @@ class Bench:
         if proof is None:  # its watchdog was faster: its next boot is the proof
             proof = self.first(mine, 'msg="registered"', lost)
         dev.check(proof is not None, "nothing proved that %s is off" % host)
-        attempt = self.first(mine, "do=fence-attempt")
+        attempt = self.first(mine, "do=fence-attempt") or self.first(mine, "do=watchdog-wait")
         attempt = proof if attempt is None or attempt > proof else attempt
         starts = [t for t, _, x in lines if "act=start " in x and t >= proof]
         running = [t for t, _, x in lines if "phase=Running" in x and "vm=" in x and t >= proof]
@@ -122,38 +158,64 @@ class Bench:
         r["starts in 0.1 s"] = len([t for t in starts if t - proof <= 0.1])
         return r
 
+    def devices(self, on):
+        text = "".join(chaos.HOST % (h, i + 1, i + 1, i + 1) for i, h in enumerate(chaos.HOSTS))
+        self.c.apply(text if on else text.replace("fencing: [{devices: [rack1-pdu]}]", "fencing: []"))
+
     def run(self, kind):
+        if kind == "watchdog":
+            self.devices(False)
         lead = self.leader()
         host = lead if kind == "leader" else self.rng.choice([h for h in chaos.HOSTS if h != lead])
         self.fill(host)
         if self.leader() != lead:  # it moved meanwhile: the host is what it is
             host = self.leader() if kind == "leader" else host
         fencings = len(self.c.items("fencings"))
+        self.mark()
+        self.story = []
         began = time.time()
         self.hurt(kind, host)
         if kind == "agent":
             self.unharmed(host, began, fencings)
         else:
-            self.c.wait("all machines started again", lambda: self.again(began), 90, every=0.3)
+            self.c.wait("all machines started again", self.again, 90, every=0.3)
             self.results[kind].append(self.phases(host, began))
+        if kind == "watchdog":
+            self.devices(True)
         self.heal(kind, host)
 
-    def again(self, began):
+    def again(self):
         """Started by somebody since then; a wedged host that was reset may have got them back itself."""
-        seen = set(x.split("vm=")[1].split()[0] for _, _, x in self.c.log_lines(r"vm=\S+ phase=Running", began))
-        return seen >= set(self.vms)
+        self.story += self.news(STORY, keep=False)
+        self.seen = set(x.split("vm=")[1].split()[0] for _, _, x in self.story if " phase=Running" in x)
+        return self.seen >= set(self.vms)
 
     def unharmed(self, host, began, fencings):
         """Killing the agent must not be seen: nobody is fenced, no machine is touched."""
         time.sleep(3 * self.seconds(self.opts.timing.split("/")[1]) + 1)
         dev.check(len(self.c.items("fencings")) == fencings, "somebody was fenced for a killed agent")
         dev.check(all(v == ("Running", host) for v in self.everything().values()), "a machine moved or stopped")
-        late = [t for t, _, x in self.c.log_lines(r"picket-agent/renew state=Live", began)]
+        late = [t for t, _, x in self.news(r"picket-agent/renew state=Live", keep=True)]
         self.results["agent"].append({"back": min(late) - began if late else 0.0})
 
     @staticmethod
     def seconds(text):
         return float(text[:-2]) / 1000 if text.endswith("ms") else float(text[:-1])
+
+    # --- no faults ---
+
+    def calm(self):
+        """{load, fenced, terms, lost}: what happened while nothing was hurt."""
+        self.mark()
+        began, loads, fencings = time.monotonic(), [], len(self.c.items("fencings"))
+        while time.monotonic() - began < self.opts.calm:
+            time.sleep(min(10, self.opts.calm))
+            loads.append(os.getloadavg()[0])
+        story = self.news(r"do=mark-lost|role=leader|act=(start|shutdown|destroy) ", keep=True)
+        count = lambda what: len([x for x in story if what in x[2]])  # noqa: E731
+        return {"seconds": time.monotonic() - began, "load": sum(loads) / len(loads), "most": max(loads),
+                "fenced": len(self.c.items("fencings")) - fencings, "lost": count("do=mark-lost"),
+                "leaders": count("role=leader"), "guests": count("act=")}
 
     # --- idle ---
 
@@ -170,7 +232,13 @@ class Bench:
         return {k: max(v) for k, v in cost.items()}
 
 
-def table(bench, cost, opts):
+def calm_text(r):
+    return ("Without any fault for %.0f s at a load of %.1f on average (%.1f at most): %d hosts fenced, %d suspected, %d changes of "
+            "leader, %d guests stopped or started." %
+            (r["seconds"], r["load"], r["most"], r["fenced"], r["lost"], r["leaders"], r["guests"]))
+
+
+def table(bench, cost, calm, opts):
     with open("/proc/loadavg") as f:
         load = f.read().split()[0]
     out = ["", "### hostTimeout %s, heartbeat %s; %d machines on the lost host" %
@@ -194,6 +262,8 @@ def table(bench, cost, opts):
     if cost:
         out += ["", "Idle, percent of one core (the most of the three hosts): " +
                 ", ".join("%s %.2f" % (k, v) for k, v in sorted(cost.items())) + "."]
+    if calm:
+        out += ["", calm_text(calm)]
     return "\n".join(out) + "\n"
 
 
@@ -204,6 +274,7 @@ def main():
     ap.add_argument("--kinds", default=",".join(KINDS))
     ap.add_argument("--timing", default="500ms/3s")
     ap.add_argument("--idle", type=float, default=20)
+    ap.add_argument("--calm", type=float, default=0)
     ap.add_argument("--settle", type=float, default=3)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--out", help="append the table to this file")
@@ -219,13 +290,14 @@ def main():
                lambda: all(c.condition("host", h, "FencingReady").get("status") == "True" for h in chaos.HOSTS), 60)
         bench.fill("node1")
         cost = bench.idle() if opts.idle > 0 else {}
+        calm = bench.calm() if opts.calm > 0 else {}
         for n in range(opts.runs):
             for kind in opts.kinds.split(","):
                 bench.run(kind)
                 last = bench.results[kind][-1]
                 print("%3d %-8s %s" % (n + 1, kind, " ".join("%s=%.2f" % kv for kv in last.items())), flush=True)
         c.check_single_writer()
-    text = table(bench, cost, opts)
+    text = table(bench, cost, calm, opts)
     print(text)
     if opts.out:
         with open(opts.out, "a") as f:
