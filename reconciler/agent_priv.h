@@ -170,6 +170,7 @@ struct agent {
     uint64_t status_retry_ms;
     uint32_t status_failures;
     uint64_t margins_ms;
+    bool margins_news; /* those written last were worth a write of their own */
     /* objects of the host */
     struct agent_apply *applies; /* under way */
     size_t n_applies;

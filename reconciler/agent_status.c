@@ -223,6 +223,21 @@ static bool conditions_merged(struct agent *a, const json_t *host, json_t *copy)
     return changed;
 }
 
+/* Renewals that were late by an eighth of the lease or more are told once a minute, and once more
+ * when they are in time again; else margins go along when anything else is written. */
+static bool margins_due(struct agent *a, uint64_t now)
+{
+    struct renew_view v;
+    bool was = a->margins_news;
+
+    if (now < a->margins_ms + MARGINS_MS) {
+        return false;
+    }
+    renew_view(a->renew, &v);
+    a->margins_news = 8 * v.worst_ack_ms >= v.lease_ms || 8 * v.worst_gap_ms >= v.lease_ms;
+    return was || a->margins_news;
+}
+
 static void write_status(struct agent *a, const json_t *host)
 {
     json_t *copy = json_deep_copy(host);
@@ -237,7 +252,8 @@ static void write_status(struct agent *a, const json_t *host)
     uint64_t now = clock_now_ms();
     json_t *patch;
 
-    if (!conds && a->status_sent != NULL && json_equal(status, a->status_sent)) {
+    if (!conds && a->status_sent != NULL && json_equal(status, a->status_sent) &&
+        !margins_due(a, now)) {
         json_decref(status);
         json_decref(copy);
         return;
