@@ -154,7 +154,7 @@ void machine_start(struct sim_node *n); /* a fresh store */
 void machine_stop(struct sim_node *n);
 struct rep_fsm machine_fsm(struct sim_node *n);
 uint64_t machine_state_after(uint64_t index); /* hash of the state; the entry was applied */
-uint64_t machine_index(void); /* newest group that anybody applied */
+uint64_t machine_index(void);                 /* newest group that anybody applied */
 uint64_t machine_leader_of(uint64_t term);
 void machine_led(unsigned i, uint64_t term);
 /* Equal hash and index as the newest entry? */

@@ -283,7 +283,7 @@ static void every_death(void **state)
 static void random_fault(struct world *w)
 {
     static const enum drv_op jobs[] = { DRV_MIG_SUSPEND, DRV_MIG_RECEIVE, DRV_MIG_RESUME,
-                                       DRV_UNPAUSE,     DRV_DESTROY,     DRV_VOL_ACTIVATE };
+                                        DRV_UNPAUSE,     DRV_DESTROY,     DRV_VOL_ACTIVATE };
     static const enum sim_fault faults[] = { SIM_FAULT_FAIL, SIM_FAULT_UNKNOWN_DONE,
                                              SIM_FAULT_UNKNOWN_NOT, SIM_FAULT_HANG };
     struct host *h = &w->hosts[prng_below(&w->rng, HOSTS)];
