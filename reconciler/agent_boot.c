@@ -273,15 +273,15 @@ static void on_lost_read(void *data, const struct err *err, json_t *j)
 
     OBJ_FROM(a, data, AGENT_MAGIC);
     a->step_call = NULL;
-    if (err != NULL || (uint64_t)jget_int(j, "epoch", 0) < a->epoch) {
-        return;
+    if (err == NULL && (uint64_t)jget_int(j, "epoch", 0) >= a->epoch) {
+        if ((uint64_t)jget_int(j, "incarnation", 0) > a->incarnation) {
+            refuse(a, "another boot of this host has replaced this one");
+        } else if ((uint64_t)jget_int(j, "incarnation", 0) == a->incarnation &&
+                   str_eq(jget_str(j, "state", ""), "Fenced")) {
+            refuse(a, "this boot of the host was fenced");
+        }
     }
-    if ((uint64_t)jget_int(j, "incarnation", 0) > a->incarnation) {
-        refuse(a, "another boot of this host has replaced this one");
-    } else if ((uint64_t)jget_int(j, "incarnation", 0) == a->incarnation &&
-               str_eq(jget_str(j, "state", ""), "Fenced")) {
-        refuse(a, "this boot of the host was fenced");
-    }
+    agent_boot_step(a); /* the lease may be back: a step that came meanwhile had to wait */
 }
 
 void agent_boot_lost(struct agent *a, uint64_t now)

@@ -58,6 +58,7 @@ struct fake {
     enum fake_mode mode;
     enum fake_mode lease_mode; /* of renewals only, when mode is FAKE_OK */
     bool no_secrets;
+    bool hold_registration; /* GET registration waits for fake_answer_held */
     uint64_t epoch, incarnation, revision, token;
     uint64_t registered; /* incarnation that the store has before register; 0: none */
     char state[16];      /* of it */
@@ -326,7 +327,9 @@ static inline void fake_host_op(struct fake *f, struct http_req *req, const char
         (void)snprintf(what, sizeof(what), "%.3s %.16s", req->method, op);
         fake_note(f, what);
     }
-    if (str_eq(op, "registration")) {
+    if (str_eq(op, "registration") && f->hold_registration) {
+        f->held[f->n_held++] = req;
+    } else if (str_eq(op, "registration")) {
         fake_json(req, 200,
                   json_pack("{s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:b}", "epoch",
                             (json_int_t)f->epoch, "clusterID", "c1", "hostUID", "h1", "incarnation",

@@ -535,6 +535,24 @@ static void fenced_while_alone_asks_for_a_reset(void **state)
     WAIT_FOR(&b->loop, b->reset[0] != '\0');
 }
 
+/* The look at what became of a lost boot is still out when the lease comes back. */
+static void reprieved_while_it_asks(void **state)
+{
+    struct bench *b = *state;
+
+    put_objects(b);
+    b->f.lease_mode = FAKE_LOST;
+    agent_begin(b, false);
+    WAIT_FOR(&b->loop, str_eq(agent_phase(b->a), "WaitingForLease"));
+    b->f.hold_registration = true;
+    WAIT_FOR(&b->loop, b->f.n_held > 0);
+    b->f.lease_mode = FAKE_OK;
+    WAIT_FOR(&b->loop, str_eq(agent_phase(b->a), "ReadingLocks"));
+    b->f.hold_registration = false;
+    fake_answer_held(&b->f);
+    WAIT_FOR(&b->loop, str_eq(agent_phase(b->a), "Running"));
+}
+
 static void older_epoch_is_no_source(void **state)
 {
     struct bench *b = *state;
@@ -632,6 +650,7 @@ int main(void)
         TEST(fenced_while_alone_asks_for_a_reset),
         TEST(older_epoch_is_no_source),
         TEST(behind_what_was_seen_starts_nothing),
+        TEST(reprieved_while_it_asks),
         TEST(lost_lease_stops_the_guest),
         TEST(stale_registration_is_renewed),
     };
