@@ -95,14 +95,21 @@ static void cancel(struct mig *m, const char *outcome, const char *reason, const
     mig_phase(m, "Canceling", message);
 }
 
-/* Called back: over when nobody is in the peer slot any more. */
+/* Its agent was at it when it spoke last; it aborts, or has it go on, when it hears of the end. */
+static bool source_busy(const struct ends *e)
+{
+    return str_eq(jget_str(e->from, "phase", ""), "Sending");
+}
+
+/* Called back: over when nobody is in the peer slot any more, and the source has ended its part:
+ * else its abort would meet the next migration. */
 static void canceling(struct mig *m, const struct ends *e)
 {
     const char *outcome = jget_str(m->o->json, "status.outcome", "Failed");
     const char *reason = jget_str(m->o->json, "status.reason", "");
     const char *message = jget_str(m->o->json, "status.message", "");
 
-    if (e->peer != 0) {
+    if (e->peer != 0 || source_busy(e)) {
         return;
     }
     if (str_eq(outcome, "Cold")) {
