@@ -290,7 +290,8 @@ static bool self_suspect(const struct decide_facts *f, const struct decide_host 
     case DECIDE_INC_FENCED: /* of an earlier boot: this picketd runs in a later one */
         return false;
     case DECIDE_INC_LIVE:
-        return !decide_has_lease(f, self) && !decide_in_grace(f, &grace_until_ms);
+        return !self->rebooted && !decide_has_lease(f, self) &&
+               !decide_in_grace(f, &grace_until_ms);
     case DECIDE_INC_LOST:
     case DECIDE_INC_FENCING:
         return !decide_asks(f, self) && !self->rebooted;
