@@ -35,7 +35,7 @@ struct md_name {
 
 struct memdisk {
     struct rep_disk disk;
-    struct md_name names[64];
+    struct md_name names[512]; /* 8192 entries behind a snapshot, a block each, in small files */
     size_t n;
     struct rep_file *open;
     size_t used, room; /* bytes; room 0: no limit */
