@@ -195,6 +195,8 @@ int ap_acquire(struct ap *x)
         }
         l.uid = c->locks[i].uid;
         l.owner = sl_new_slot(x, &inc);
+        /* What joined before goes on with an older token: it can not become the owner any more. */
+        l.migration_aborted = l.migration_aborted || l.peer.incarnation != 0;
         s_lock_put(x, &l);
         ap_value(x, l.owner.token);
     }

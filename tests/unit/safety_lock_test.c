@@ -444,6 +444,13 @@ static void a_reacquire_voids_the_running_commit(void **state)
     again = take("n1", VM1); /* the source's agent was started again */
     WANT(ERR_STALE, fx_lock_op(CMD_MIG_COMMIT, "n1", source, VM1, src_token));
     PEER(VM1, target);
+    /* The peer's token is older than the newest owner's now: tokens only grow. */
+    WANT(ERR_REFUSED, fx_lock_op(CMD_MIG_COMMIT, "n1", source, VM1, again));
+    SAYS("aborted");
+    OWNER(VM1, source);
+    OK(fx_lock_op(CMD_RELEASE, "n2", target, VM1, dst_token));
+    OK(fx_lock_op(CMD_MIG_JOIN, "n2", target, VM1, 0));
+    assert_true(fx_value() > again);
     OK(fx_lock_op(CMD_MIG_COMMIT, "n1", source, VM1, again));
     OWNER(VM1, target);
 }
