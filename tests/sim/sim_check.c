@@ -455,7 +455,10 @@ static void on_fencing(struct sim *s, const struct kv_event *ev)
     s->stats.fencings++;
     sim_log(s, "cluster: fencing %" PRIu64 " of %s (incarnation %" PRIu64 ") by %s: %s", f.id,
             f.host, f.incarnation, f.by, f.reason);
-    if (str_eq(f.by, "controller") && sim_machine_exists(s, f.host)) {
+    if (sim_machine_exists(s, f.host) && !str_eq(f.by, "controller")) {
+        sim_machine(s, f.host)->user_fenced = f.incarnation;
+    } else if (sim_machine_exists(s, f.host) &&
+               sim_machine(s, f.host)->user_fenced != f.incarnation) { /* else opened again */
         const struct machine *m = sim_machine(s, f.host);
         uint64_t quiet_us = (3ULL * s->opts.host_timeout_ms + 5000) * 1000;
 

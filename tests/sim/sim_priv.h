@@ -137,7 +137,8 @@ struct machine {
     struct map active;      /* volumes "VG/LV" active here */
     struct map unreachable; /* volumes */
     /* health, for needless fencing */
-    uint64_t hurt_us; /* last moment at which anything was wrong with it or its network */
+    uint64_t user_fenced; /* incarnation that a user wanted fenced, last */
+    uint64_t hurt_us;     /* last moment at which anything was wrong with it or its network */
 };
 
 struct sim {

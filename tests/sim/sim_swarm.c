@@ -466,8 +466,8 @@ static void user_acts(struct sim *s)
     case 4:
         user_migrates(vm);
         return;
-    case 5: /* one that only its watchdog could end stays as it is until somebody comes */
-        if (s->opts.fencing != SIM_FENCE_WATCHDOG) {
+    case 5: /* one that nobody or only its watchdog could end stays until somebody comes */
+        if (s->opts.fencing != SIM_FENCE_WATCHDOG && s->opts.hosts > 1) {
             user_fences(any_host());
         }
         return;
