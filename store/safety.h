@@ -136,6 +136,10 @@ int s_host_get(const struct store *s, const char *name, struct arena *a, struct 
                struct err *err);
 int s_inc_get(const struct store *s, uint64_t number, struct arena *a, struct s_inc *ret,
               struct err *err);
+/* Would this registration be refused only because the boot before it is still Live?  ERR_REFUSED
+ * with what the state machine would say, else 0.  The same answer as the command's own, by the
+ * state as it is here and now, without an entry in the log for each try of a host that waits. */
+int s_register_waits(const struct store *s, const struct cmd_register *r, struct err *err) ERR_USED;
 int s_lock_get(const struct store *s, const char *lock, struct arena *a, struct s_lock *ret,
                struct err *err);
 int s_fencing_get(const struct store *s, uint64_t id, struct arena *a, struct s_fencing *ret,

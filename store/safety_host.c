@@ -248,6 +248,33 @@ static int register_mint(struct ap *x, struct s_host *h, uint64_t grandparent)
     return 0;
 }
 
+static int register_live(const struct s_inc *cur, struct err *err)
+{
+    return err_set(err, ERR_REFUSED,
+                   "incarnation %" PRIu64 " of %s (boot %s) is still Live: wait until it is Lost",
+                   cur->number, cur->host, cur->boot_id);
+}
+
+/* The order is ap_register's: what that would refuse for another reason, or record, is its own. */
+int s_register_waits(const struct store *s, const struct cmd_register *r, struct err *err)
+{
+    struct arena a = { 0 };
+    struct s_host h = { 0 };
+    struct s_inc cur = { 0 };
+    struct err missing;
+    int rc = 0;
+
+    if (s_host_get(s, r->host, &a, &h, &missing) == 0 && h.incarnation != 0 &&
+        h.incarnation == r->expected && s_inc_get(s, h.incarnation, &a, &cur, &missing) == 0 &&
+        cur.state == INC_LIVE && map_get(&s->burned, r->boot_id) == NULL &&
+        !str_eq(cur.boot_id, r->boot_id) && !str_eq(cur.nonce, r->nonce) &&
+        str_eq(cur.hardware_id, r->hardware_id)) {
+        rc = register_live(&cur, err);
+    }
+    arena_done(&a);
+    return rc;
+}
+
 /* Another boot than the newest incarnation's.  */
 static int register_reboot(struct ap *x, struct s_host *h, struct s_inc *cur)
 {
@@ -265,10 +292,7 @@ static int register_reboot(struct ap *x, struct s_host *h, struct s_inc *cur)
         return register_conflict(x, h, cur);
     }
     if (cur->state == INC_LIVE) {
-        return err_set(x->err, ERR_REFUSED,
-                       "incarnation %" PRIu64
-                       " of %s (boot %s) is still Live: wait until it is Lost",
-                       cur->number, cur->host, cur->boot_id);
+        return register_live(cur, x->err);
     }
     if (h->conflict[0] != 0) {
         return err_set(x->err, ERR_REFUSED, "host %s has an IdentityConflict: %s", h->name,

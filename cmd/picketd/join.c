@@ -26,6 +26,9 @@ struct join {
     bool voter;
     uint64_t id;
     char name[64];
+    char token[192]; /* key of its record */
+    json_t *record;  /* as it was */
+    struct err err;  /* why not */
 };
 
 /* --- files beside the CA's certificate ---------------------------------------------------------
@@ -213,6 +216,12 @@ static int join_sign(const struct join *j, const char *role, const char *csr, js
     return rc;
 }
 
+static void join_free(struct join *j)
+{
+    json_decref(j->record);
+    free(j);
+}
+
 static void join_finish(struct join *j)
 {
     struct rest *r = j->rest;
@@ -238,23 +247,47 @@ static void join_finish(struct join *j)
                 j->id);
         rest_json(r, 200, answer);
     }
-    free(j);
+    join_free(j);
+}
+
+static void join_given_back(void *data, const struct err *err, const struct cmd_answer *ans)
+{
+    struct join *j = data;
+    struct err e;
+
+    (void)ans;
+    (void)err_set(&e, j->err.code, "%s; the token is %s", j->err.msg,
+                  err == NULL ? "still good" : "used up");
+    rest_err(j->rest, &e);
+    join_free(j);
+}
+
+/* Did nothing happen, for sure?  Then the token has let nobody in. */
+static bool join_nothing_done(int code)
+{
+    return code == ERR_CONFLICT || code == ERR_EXISTS || code == ERR_INVALID ||
+           code == ERR_NOT_LEADER || code == ERR_NO_QUORUM;
 }
 
 static void join_added(void *data, const struct err *err, json_t *answer)
 {
     struct join *j = data;
 
+    if (err != NULL && join_nothing_done(err->code)) {
+        j->err = *err;
+        record_put(j->rest->node, j->token, j->record, 0, join_given_back, j);
+        return;
+    }
     if (err != NULL) {
         rest_err(j->rest, err);
-        free(j);
+        join_free(j);
         return;
     }
     j->id = (uint64_t)jget_int(answer, "id", 0);
     join_finish(j);
 }
 
-/* The token is used up now, whatever happens. */
+/* The token is used up now, unless it turns out that nobody was let in by it. */
 static void join_spent(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct join *j = data;
@@ -265,50 +298,56 @@ static void join_spent(void *data, const struct err *err, const struct cmd_answe
         (void)err_set(&e, err->code == ERR_CONFLICT ? ERR_DENIED : err->code, "%s",
                       err->code == ERR_CONFLICT ? "the token was used already" : err->msg);
         rest_err(j->rest, &e);
-        free(j);
+        join_free(j);
     } else if (j->voter) {
-        member_ask(j->rest->node,
-                   json_pack("{s:s, s:s, s:s, s:b}", "op", "add", "name", j->name, "address",
-                             jget_str(j->rest->body, "address", ""), "voter", 1),
-                   join_added, j);
+        member_ask_patient(j->rest->node,
+                           json_pack("{s:s, s:s, s:s, s:b}", "op", "add", "name", j->name,
+                                     "address", jget_str(j->rest->body, "address", ""), "voter", 1),
+                           join_added, j);
     } else {
         join_finish(j);
     }
 }
 
-static void join_go(struct rest *r)
+static int join_check(const struct rest *r, const json_t *record, struct err *err)
 {
     const char *name = jget_str(r->body, "name", "");
-    char key[192];
-    struct join *j;
-    struct err err = { 0 };
-    uint64_t rev;
-    json_t *record;
 
-    token_key(r->req->peer.name, key, sizeof(key));
-    record = record_get(r->node->store, key, &rev);
     if (record == NULL) {
-        (void)err_set(&err, ERR_DENIED,
-                      "the token was used already, or is none of this cluster: "
-                      "`picket token create` makes another");
-    } else if ((uint64_t)jget_int(record, "expiresMs", 0) < clock_wall_ms()) {
-        (void)err_set(&err, ERR_DENIED,
-                      "the token has expired: `picket token create` makes "
-                      "another");
-    } else if (!str_is_name(name) || strlen(name) >= 64) {
-        (void)err_set(&err, ERR_INVALID, "name: \"%.64s\" is no host name", name);
+        return err_set(err, ERR_DENIED,
+                       "the token was used already, or is none of this cluster: "
+                       "`picket token create` makes another");
     }
-    if (err.code != 0) {
-        json_decref(record);
+    if ((uint64_t)jget_int(record, "expiresMs", 0) < clock_wall_ms()) {
+        return err_set(err, ERR_DENIED,
+                       "the token has expired: `picket token create` makes "
+                       "another");
+    }
+    if (!str_is_name(name) || strlen(name) >= 64) {
+        return err_set(err, ERR_INVALID, "name: \"%.64s\" is no host name", name);
+    }
+    return jget_bool(record, "voter", false)
+               ? member_addable(r->node, name, jget_str(r->body, "address", ""), err)
+               : 0;
+}
+
+static void join_go(struct rest *r)
+{
+    struct join *j = OBJ_NEW(struct join);
+    struct err err;
+    uint64_t rev;
+
+    j->rest = r;
+    token_key(r->req->peer.name, j->token, sizeof(j->token));
+    j->record = record_get(r->node->store, j->token, &rev);
+    if (join_check(r, j->record, &err) != 0) {
         rest_err(r, &err);
+        join_free(j);
         return;
     }
-    j = OBJ_NEW(struct join);
-    j->rest = r;
-    j->voter = jget_bool(record, "voter", false);
-    (void)str_copy(j->name, sizeof(j->name), name);
-    record_put(r->node, key, NULL, rev, join_spent, j);
-    json_decref(record);
+    j->voter = jget_bool(j->record, "voter", false);
+    (void)str_copy(j->name, sizeof(j->name), jget_str(r->body, "name", ""));
+    record_put(r->node, j->token, NULL, rev, join_spent, j);
 }
 
 void rest_join(struct rest *r)

@@ -223,32 +223,38 @@ static void add_number(struct change_op *op)
     json_decref(ids);
 }
 
+int member_addable(const struct node *n, const char *name, const char *address, struct err *err)
+{
+    struct rep_peer_info there;
+
+    if (find_name(n, name, &there) > 0) {
+        return err_set(err, ERR_EXISTS,
+                       "%s is a member already (id %" PRIu64 ", %s). If its disk was lost: "
+                       "`picket member remove %s`, then add or join it again",
+                       name, there.id, member_role_name(there.role), name);
+    }
+    if (!str_is_name(name)) {
+        return err_set(err, ERR_INVALID, "name: \"%.64s\" is no host name", name);
+    }
+    return links_check(address, err);
+}
+
 static void add(struct node *n, const json_t *body, uint64_t call_id)
 {
-    struct rep_member m = { .id = 1,
-                            .name = jget_str(body, "name", ""),
-                            .address = jget_str(body, "address", ""),
-                            .role = REP_STANDBY };
-    struct rep_peer_info there, fresh = { 0 };
+    const char *name = jget_str(body, "name", ""), *address = jget_str(body, "address", "");
+    struct rep_peer_info fresh = { 0 };
     struct change_op *op;
     struct err err = { 0 };
 
-    if (find_name(n, m.name, &there) > 0) {
-        (void)err_set(&err, ERR_EXISTS,
-                      "%s is a member already (id %" PRIu64 ", %s). If its disk was lost: "
-                      "`picket member remove %s`, then add or join it again",
-                      m.name, there.id, member_role_name(there.role), m.name);
-    } else if (!str_is_name(m.name)) {
-        (void)err_set(&err, ERR_INVALID, "name: \"%.64s\" is no host name", m.name);
-    } else if (links_check(m.address, &err) == 0) {
-        op = op_new(n, call_id, &fresh);
-        (void)str_copy(op->name, sizeof(op->name), m.name);
-        (void)str_copy(op->address, sizeof(op->address), m.address);
-        op->voter = jget_bool(body, "voter", false);
-        add_number(op);
+    if (member_addable(n, name, address, &err) != 0) {
+        reply_err(n, call_id, &err);
         return;
     }
-    reply_err(n, call_id, &err);
+    op = op_new(n, call_id, &fresh);
+    (void)str_copy(op->name, sizeof(op->name), name);
+    (void)str_copy(op->address, sizeof(op->address), address);
+    op->voter = jget_bool(body, "voter", false);
+    add_number(op);
 }
 
 /* --- the others --------------------------------------------------------------------------------

@@ -23,6 +23,12 @@ void rest_members(struct rest *r, const char *path);
  * The callback gets err or the answer (borrowed). */
 typedef void member_ask_cb(void *data, const struct err *err, json_t *answer);
 void member_ask(struct node *n, json_t *body, member_ask_cb *cb, void *data);
+/* The same; waits for the end of another change of the members for as long as a client waits. */
+void member_ask_patient(struct node *n, json_t *body, member_ask_cb *cb, void *data);
+/* May a member of this name with these addresses be added?  By what this node knows; the leader
+ * looks again.  ERR_EXISTS, ERR_INVALID. */
+int member_addable(const struct node *n, const char *name, const char *address,
+                   struct err *err) ERR_USED;
 
 /* The leader's side of a relayed request. */
 void member_call(struct node *n, const uint8_t *data, size_t len, uint64_t call_id);

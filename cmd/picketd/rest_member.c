@@ -14,6 +14,7 @@
 #define ASK_MS 90000U     /* a promotion waits for a log to be sent */
 #define ASK_AGAIN_MS 200U /* while leadership moves */
 #define ASK_MOVES_MS 15000U
+#define ASK_BUSY_MS 45000U /* while others change the members; a client waits for a minute */
 
 struct ask {
     struct rep_req req;
@@ -21,7 +22,7 @@ struct ask {
     json_t *body;
     member_ask_cb *cb;
     void *data;
-    uint64_t until_ms;
+    uint64_t until_ms, busy_until_ms;
     uv_timer_t timer;
 };
 
@@ -40,14 +41,22 @@ static void ask_again(uv_timer_t *t)
     ask_send(t->data);
 }
 
+/* What certainly did not happen, and may go if it is asked again. */
+static bool ask_anew(const struct ask *q, int code)
+{
+    if (code == ERR_CONFLICT) {
+        return clock_now_ms() < q->busy_until_ms;
+    }
+    return (code == ERR_NOT_LEADER || code == ERR_NO_QUORUM) && clock_now_ms() < q->until_ms;
+}
+
 static void ask_done(struct rep_req *req, const struct err *err, const uint8_t *data, size_t len)
 {
     struct ask *q = CONTAINER_OF(req, struct ask, req);
     json_t *answer = NULL;
     struct err e;
 
-    if (err != NULL && (err->code == ERR_NOT_LEADER || err->code == ERR_NO_QUORUM) &&
-        clock_now_ms() < q->until_ms) {
+    if (err != NULL && ask_anew(q, err->code)) {
         CHECK(uv_timer_start(&q->timer, ask_again, ASK_AGAIN_MS, 0) == 0);
         return;
     }
@@ -68,7 +77,7 @@ static void ask_send(struct ask *q)
     free(text);
 }
 
-void member_ask(struct node *n, json_t *body, member_ask_cb *cb, void *data)
+static void ask_begin(struct node *n, json_t *body, unsigned busy_ms, member_ask_cb *cb, void *data)
 {
     struct ask *q = OBJ_NEW(struct ask);
 
@@ -77,9 +86,20 @@ void member_ask(struct node *n, json_t *body, member_ask_cb *cb, void *data)
     q->cb = cb;
     q->data = data;
     q->until_ms = clock_now_ms() + ASK_MOVES_MS;
+    q->busy_until_ms = clock_now_ms() + busy_ms;
     q->timer.data = q;
     CHECK(uv_timer_init(n->loop, &q->timer) == 0);
     ask_send(q);
+}
+
+void member_ask(struct node *n, json_t *body, member_ask_cb *cb, void *data)
+{
+    ask_begin(n, body, 0, cb, data);
+}
+
+void member_ask_patient(struct node *n, json_t *body, member_ask_cb *cb, void *data)
+{
+    ask_begin(n, body, ASK_BUSY_MS, cb, data);
 }
 
 /* --- the API -----------------------------------------------------------------------------------

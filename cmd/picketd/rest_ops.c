@@ -149,6 +149,19 @@ static void register_done(void *data, const struct err *err, const struct cmd_an
     arena_done(&a);
 }
 
+/* A host that has booted again asks several times a second until its older boot is Lost: those
+ * tries need no entry.  This node has just read linearizably, so the answer is the log's. */
+static void register_ask(struct rest *r, struct cmd *c)
+{
+    struct err err;
+
+    if (s_register_waits(r->node->store, &c->reg, &err) != 0) {
+        newer_boot_tell(r, &err);
+    } else {
+        node_submit(r->node, c, true, register_done, r);
+    }
+}
+
 static void register_submit(struct rest *r, const char *uid)
 {
     struct cmd c = { .op = CMD_REGISTER, .actor = ops_agent(r) };
@@ -171,7 +184,7 @@ static void register_submit(struct rest *r, const char *uid)
         c.reg.terms.on_quorum_loss =
             str_eq(jget_str(cluster, "spec.onQuorumLoss", "Stop"), "Freeze") ? QUORUM_LOSS_FREEZE
                                                                              : QUORUM_LOSS_STOP;
-        node_submit(r->node, &c, true, register_done, r);
+        register_ask(r, &c);
     }
     json_decref(cluster);
 }

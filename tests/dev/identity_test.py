@@ -153,14 +153,32 @@ def test_all(h, wait):
             "node2": "voter", "node3": "voter", "node6": "voter"}
 
     wait("node6 votes in the place of node1", votes)
+    check_tokens_last(h, server)
+
+
+def check_tokens_last(h, server):
+    """A token is spent by who is let in: not by a name that is taken, not by a change of others at the same time."""
+    hosts = ["node4", "node7", "node8", "node9"]
+    tokens = [h.run("token", "create", "--voter", *server).stdout.strip() for _ in hosts]
+    p = h.run("join", tokens[0], *h.args("node3"), "--dir", h.path("other9", "etc2"), rc=None)
+    dev.check(p.returncode != 0 and "is a member already" in p.stderr, "a name was given twice: %s" % p.stderr)
+    procs = [subprocess.Popen([PICKET, "join", t] + h.args(host), env=h.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True) for t, host in zip(tokens, hosts)]
+    for p, host in zip(procs, hosts):
+        out, err = p.communicate(timeout=100)
+        dev.check(p.returncode == 0, "%s, together with others: %s%s" % (host, out, err))
+    p = h.run("member", "list", "-o", "json", *server)
+    names = [m["name"] for m in json.loads(p.stdout)["items"]]
+    dev.check(sorted(names) == sorted(hosts + ["node2", "node3", "node6"]), "members: %s" % names)
 
 
 def test():
     c = dev.Cluster(0)
     c.picture = lambda: ""
     h = Hosts()
-    for n in (1, 2, 3, 4, 5, 6, 9):
-        os.mkdir(h.path(("other%d" if n == 9 else "node%d") % n))
+    for n in range(1, 10):
+        os.mkdir(h.path("node%d" % n))
+    os.mkdir(h.path("other9"))
     ok = False
     try:
         test_all(h, lambda what, fn: c.wait(what, fn, 40, 0.2))

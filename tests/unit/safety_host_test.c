@@ -45,6 +45,45 @@ static void numbers_grow_across_hosts(void **state)
     assert_true(inc_of("n2") < inc_of("n3"));
 }
 
+/* What s_register_waits says before the command, and the state machine's answer to it. */
+static int asked(const char *boot, const char *hardware, uint64_t expected, const char *nonce)
+{
+    struct cmd_register r = { .host = "n1",
+                              .host_uid = "uid-n1",
+                              .boot_id = boot,
+                              .hardware_id = hardware,
+                              .expected = expected,
+                              .nonce = nonce,
+                              .terms = FX_TERMS };
+    struct err err = { 0 };
+    int waits = s_register_waits(fx.s, &r, &err);
+    int rc = fx_register_as(as_agent("n1"), "n1", boot, hardware, expected, nonce);
+
+    if (waits != 0) {
+        assert_int_equal(rc, waits);
+        assert_string_equal(fx.ans.msg, err.msg);
+    }
+    return waits;
+}
+
+/* It speaks only where the state machine would refuse for that reason alone, and in its words. */
+static void a_wait_needs_no_entry(void **state)
+{
+    uint64_t n1 = inc_of("n1");
+
+    (void)state;
+    assert_int_equal(asked("n1-boot2", "hw-n1", n1, "nonce-2"), ERR_REFUSED);
+    SAYS("still Live");
+    assert_int_equal(asked("n1-boot2", "hw-n1", n1 + 7, "nonce-2"), 0);
+    assert_int_equal(asked("n1-boot2", "hw-n1", n1, "nonce-n1-1"), 0);
+    assert_int_equal(asked("n1-boot1", "hw-n1", n1, "nonce-2"), 0); /* adopted */
+    assert_int_equal(asked("n1-boot2", "hw-other", n1, "nonce-4"), 0);
+    assert_string_not_equal(fx_s_host("n1").conflict, ""); /* recorded by the command */
+    OK(fx_lost(n1));
+    assert_int_equal(asked("n1-boot3", "hw-n1", n1, "nonce-3"), 0);
+    assert_int_equal(asked("n1-boot3", "hw-n1", 0, "nonce-3"), 0);
+}
+
 static void a_new_boot_waits_while_the_old_is_live(void **state)
 {
     uint64_t n1 = inc_of("n1");
@@ -407,6 +446,7 @@ int main(void)
         FX_CLUSTER_TEST(adoption_keeps_the_state),
         FX_CLUSTER_TEST(numbers_grow_across_hosts),
         FX_CLUSTER_TEST(a_new_boot_waits_while_the_old_is_live),
+        FX_CLUSTER_TEST(a_wait_needs_no_entry),
         FX_CLUSTER_TEST(reboot_proves_and_releases),
         FX_CLUSTER_TEST(reboot_closes_the_open_fencing),
         FX_CLUSTER_TEST(a_burned_boot_never_comes_back),
