@@ -164,6 +164,14 @@ static const struct field vm_halted[] = {
     FIELD_END
 };
 
+static const struct field vm_last_stop[] = {
+    { .name = "at", .type = F_STRING, .text = "When." },
+    { .name = "host", .type = F_STRING, .text = "Where it ran." },
+    { .name = "reason", .type = F_STRING, .text = "Why, for programs." },
+    { .name = "message", .type = F_STRING, .text = "Why, for people." },
+    FIELD_END
+};
+
 static const struct field vm_migration_status[] = {
     { .name = "name", .type = F_STRING, .text = "The Migration." },
     { .name = "uid", .type = F_STRING, .text = "Its uid." },
@@ -187,6 +195,7 @@ static const struct field vm_status[] = {
     { .name = "token", .type = F_INT, .text = "The token of its lock." },
     { .name = "since", .type = F_STRING, .text = "Since when it is in this phase." },
     { .name = "restarts", .type = F_INT, .text = "How often it was restarted." },
+    { .name = "lastStop", OBJECT_OF(vm_last_stop), .text = "The last time it stopped running, whoever wanted that; it may run again since." },
     { .name = "avoid", LIST_OF(OBJECT_OF(vm_avoid), .text = "A host."), .text = "Hosts on which it failed, avoided for a while." },
     { .name = "avoidGeneration", .type = F_INT, .text = "The metadata.generation that failed there; with another one it is tried everywhere." },
     { .name = "halted", OBJECT_OF(vm_halted), .text = "The guest shut itself down, or crashed too often." },

@@ -134,6 +134,12 @@ void agent_report_vm(void *ctx, const struct vmx_report *v)
     if (v->console != NULL && p->active) {
         (void)json_object_set_new(item, "console", json_string(v->console));
     }
+    if (v->stop_wall_ms != 0) {
+        (void)json_object_set_new(item, "lastStop",
+                                  json_pack("{s:I, s:s, s:s}", "wallMs",
+                                            (json_int_t)v->stop_wall_ms, "reason", v->stop_reason,
+                                            "message", v->stop_message));
+    }
     (void)json_object_set_new(item, "generation",
                               json_integer(jget_int(obj, "metadata.generation", 0)));
     agent_report_put(a, "virtualmachines", v->vm, item);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/json_path.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -77,6 +78,8 @@ void vmx_item_free(struct vmx_item *it)
     json_wipe(it->secrets);
     free(it->create_group);
     free(it->last_error);
+    free(it->stop_reason);
+    free(it->stop_message);
     vmx_mig_free(it);
     buf_done(&it->text);
     it->magic = 0;
@@ -169,6 +172,9 @@ void vmx_report_item(struct vmx_item *it)
     };
 
     obs_domain_get(x->obs, it->rec.vm, vmx_now(x), &d);
+    r.stop_wall_ms = it->stop_wall_ms;
+    r.stop_reason = it->stop_reason;
+    r.stop_message = it->stop_message;
     r.since_wall_ms = d.since_wall_ms;
     r.domid = d.id;
     r.console = d.console;
@@ -262,6 +268,27 @@ static void forget(struct vmx *x, struct vmx_item *it)
     vmx_item_free(it);
 }
 
+/* Why it stops running, for people who find it started again.  The first act of several counts;
+ * an end of a migration's part is none. */
+static void note_stop(struct vmx_item *it, const struct act *act)
+{
+    const struct vm_report *r = &it->plan.report;
+
+    if (act->kind == ACT_START || act->kind == ACT_MIG_RECEIVE) {
+        it->stopping = false;
+    }
+    if ((act->kind != ACT_SHUTDOWN && act->kind != ACT_DESTROY) || it->stopping ||
+        it->want.vm.mig.role != VM_MIG_NONE) {
+        return;
+    }
+    it->stopping = true;
+    it->stop_wall_ms = clock_wall_ms();
+    free(it->stop_reason);
+    free(it->stop_message);
+    it->stop_reason = mem_strdup(r->state == NULL || *r->reason == 0 ? "Stopped" : r->reason);
+    it->stop_message = mem_strdup(act->why);
+}
+
 /* Run the act at it->step, or end the plan. */
 static void next_act(struct vmx_item *it)
 {
@@ -279,6 +306,7 @@ static void next_act(struct vmx_item *it)
     }
     lg_info("exec", "vm=%s act=%s object=%s gen=%" PRIu64 " why=\"%s\"", it->rec.vm,
             act_name(act->kind), act->object, act->generation, act->why);
+    note_stop(it, act);
     vmx_act(it, act);
 }
 

@@ -60,6 +60,9 @@ struct vmx_report {
     uint64_t still_ms;     /* source: from the suspension until the memory was whole there; 0: not
                               known */
     uint64_t resume_ms;    /* target: from then until it was let run; 0: not known */
+    /* The last time that this agent ended its guest or found it ended; CLOCK_REALTIME, 0: never. */
+    uint64_t stop_wall_ms;
+    const char *stop_reason, *stop_message;
 };
 
 typedef void vmx_secrets_cb(void *data, const struct err *err, const json_t *values);

@@ -64,6 +64,9 @@ struct vmx_item {
     uint64_t adjusted_generation; /* of the spec that the running guest was told of last */
     struct buf text;
     bool reported;
+    bool stopping;         /* since it ran last, an act has begun to end it */
+    uint64_t stop_wall_ms; /* the last such time, 0: never */
+    char *stop_reason, *stop_message;
     /* a migration (exec_mig.c) */
     char *mig_id;     /* the one that the rest is about, or NULL */
     bool mig_sent;    /* whole on the other host, suspended here */

@@ -344,6 +344,18 @@ static void vm_host(const struct why_in *in, struct buf *out)
     }
 }
 
+static void vm_last_stop(const struct why_in *in, struct buf *out)
+{
+    const json_t *stop = jget(in->obj, "status.lastStop");
+    char since[32];
+
+    why_since(jget_str(stop, "at", NULL), in->now_wall_ms, since);
+    if (*since != 0) {
+        buf_printf(out, "It stopped last %s ago on %s: %s: %s\n", since, jget_str(stop, "host", ""),
+                   jget_str(stop, "reason", ""), jget_str(stop, "message", ""));
+    }
+}
+
 static void why_vm(const struct why_in *in, struct buf *out)
 {
     const char *phase = jget_str(in->obj, "status.phase", "not handled yet");
@@ -359,6 +371,7 @@ static void why_vm(const struct why_in *in, struct buf *out)
     if (*reason != 0 || *message != 0) {
         buf_printf(out, "Placement: %s%s%s\n", reason, *message != 0 ? ": " : "", message);
     }
+    vm_last_stop(in, out);
     if (jget_bool(in->obj, "spec.paused", false)) {
         buf_add_str(out, "It is paused by its owner (spec.paused): Picket leaves it as it is.\n");
     }

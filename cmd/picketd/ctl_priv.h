@@ -139,6 +139,9 @@ void fence_host_status(struct pass *p, const struct ctl_obj *o, json_t *next);
 bool ctl_place_pass(struct pass *p); /* if its input changed: true */
 void ctl_migration_pass(struct pass *p);
 void ctl_cluster_pass(struct pass *p);
+/* status.lastStop of `next`, whose phase and conditions are written; `report` may be NULL. */
+void ctl_stop_update(struct pass *p, const struct ctl_obj *vm, const char *host,
+                     const json_t *report, json_t *next);
 /* Hosts on which a machine failed: status.avoid from a report (may be NULL); its times. */
 void ctl_avoid_update(struct pass *p, const struct ctl_obj *vm, const char *host,
                       const json_t *report, json_t *next);

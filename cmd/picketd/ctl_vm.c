@@ -463,6 +463,7 @@ static void vm_status(struct pass *p, struct ctl_obj *o)
     ctl_avoid_update(p, o, v.report_host, v.report, next);
     write_placement(p, &v, &pl, next);
     write_phase(p, &v, &ph, next);
+    ctl_stop_update(p, o, v.report_host, v.report, next);
     ctl_mig_status(p, o, next);
     pass_update(p, o, next);
 }
