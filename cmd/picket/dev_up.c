@@ -358,6 +358,9 @@ static int after_start(struct cli *c, const struct up_args *a, const char *dir)
         rc = set_timing(c, a->timing);
     }
     (void)printf("\nexport PICKET_CONFIG=%s/kubeconfig\n", dir);
+    if (a->dir != NULL) {
+        (void)printf("export PICKET_DEV_DIR=%s\n", dir);
+    }
     return rc;
 }
 

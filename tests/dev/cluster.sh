@@ -9,8 +9,9 @@ say "up"
 code 5 "without a cluster dev status says so" p dev status
 code 1 "without a cluster get says what to do" p get vms
 has "picket dev up" "namely this"
-check "up" p dev up --hosts 3
+check "up" p dev up --hosts 3 --dir "$D"
 has "export PICKET_CONFIG=" "prints the export line"
+has "export PICKET_DEV_DIR=" "and for the other dev commands"
 check "it is used without any configuration" p status
 has "3 of 3 members answer" "all members answer"
 check "and -v says so" p -v get vms
