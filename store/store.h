@@ -50,7 +50,9 @@ void store_apply(struct store *s, uint64_t index, uint64_t term, uint64_t leader
  * command of a higher level is refused, with no effect, by every replica.  A replica whose state is
  * of a level that it does not know must end at once, before it diverges.
  */
-#define STORE_FEATURE_MAX 2U                               /* that this version knows */
+#ifndef STORE_FEATURE_MAX    /* tests build a picketd of the level to come (tests/dev/dev.mk) */
+#define STORE_FEATURE_MAX 2U /* that this version knows */
+#endif
 void store_set_max_level(struct store *s, unsigned level); /* pretend to be older; for tests */
 unsigned store_max_level(const struct store *s);
 unsigned store_level(const struct store *s); /* of the cluster; 1 at least */

@@ -74,7 +74,7 @@ for s in $sections; do
             step "scenario on real processes: $t" 300 make -s scenario WERROR=1 ON=dev S="$t"
         done ;;
     dev)
-        step 'build what the dev tests need' 1200 make -s -j2 WERROR=1 all build/faulty/picketd
+        step 'build what the dev tests need' 1200 make -s -j2 WERROR=1 all build/faulty/picketd build/next/picketd
         for t in tests/dev/*_test.py tests/dev/*_test.sh; do
             [ -e "$t" ] && step "dev $(basename "$t")" 300 "$t"
         done ;;
