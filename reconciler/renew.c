@@ -392,7 +392,7 @@ static void close_all(struct renew *r)
 {
     (void)uv_timer_stop(&r->timer);
     uv_close((uv_handle_t *)&r->timer, NULL);
-    uv_close((uv_handle_t *)&r->async, NULL);
+    wake_close(r->wake);
     renew_wd_close(r);
     for (size_t i = 0; i < r->n_endpoints; i++) {
         /* Calls under way end without a callback. */
@@ -402,9 +402,9 @@ static void close_all(struct renew *r)
     }
 }
 
-static void on_async(uv_async_t *a)
+static void on_wake(void *ctx)
 {
-    struct renew *r = a->data;
+    struct renew *r = ctx;
     uint32_t heartbeat;
     bool stop, again, wd;
 
@@ -500,9 +500,8 @@ int renew_start(const struct renew_opts *opts, struct renew **ret, struct err *e
     r->on_change_ctx = opts->ctx;
     r->view.least_left_ms = UINT64_MAX;
     CHECK(uv_timer_init(&r->loop, &r->timer) == 0);
-    CHECK(uv_async_init(&r->loop, &r->async, on_async) == 0);
+    r->wake = wake_new(&r->loop, on_wake, r);
     r->timer.data = r;
-    r->async.data = r;
     renew_wd_init(r);
     rc = endpoints_open(r, opts, err);
     if (rc == 0) {
@@ -517,7 +516,7 @@ int renew_start(const struct renew_opts *opts, struct renew **ret, struct err *e
         }
     }
     uv_close((uv_handle_t *)&r->timer, NULL);
-    uv_close((uv_handle_t *)&r->async, NULL);
+    wake_close(r->wake);
     renew_wd_close(r);
     (void)uv_run(&r->loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&r->loop) == 0);
@@ -533,7 +532,7 @@ void renew_stop(struct renew *r)
     uv_mutex_lock(&r->lock);
     r->stop = true;
     uv_mutex_unlock(&r->lock);
-    CHECK(uv_async_send(&r->async) == 0);
+    wake_send(r->wake);
     CHECK(uv_thread_join(&r->thread) == 0);
     CHECK(uv_loop_close(&r->loop) == 0);
     renew_free(r);
@@ -556,7 +555,7 @@ static void kick(struct renew *r)
 {
     r->kick = true;
     uv_mutex_unlock(&r->lock);
-    CHECK(uv_async_send(&r->async) == 0);
+    wake_send(r->wake);
 }
 
 void renew_target(struct renew *r, uint64_t incarnation, uint64_t epoch)
@@ -596,7 +595,7 @@ void renew_heartbeat(struct renew *r, uint32_t heartbeat_ms)
     r->heartbeat_ms = heartbeat_ms;
     uv_mutex_unlock(&r->lock);
     if (change) {
-        CHECK(uv_async_send(&r->async) == 0);
+        wake_send(r->wake);
     }
 }
 
@@ -604,7 +603,7 @@ static void kick_wd(struct renew *r)
 {
     r->kick_wd = true;
     uv_mutex_unlock(&r->lock);
-    CHECK(uv_async_send(&r->async) == 0);
+    wake_send(r->wake);
 }
 
 void renew_arm(struct renew *r, uint32_t timeout_ms, uint32_t lmax_ms)

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "api/http_client.h"
+#include "base/wake.h"
 #include "fence/slot.h"
 #include "fence/wdog_client.h"
 #include "reconciler/renew.h"
@@ -50,7 +51,7 @@ struct renew {
     uint64_t last_tick_ms;
     void (*on_change)(void *ctx);
     void *on_change_ctx;
-    uv_async_t async; /* any thread */
+    struct wake *wake; /* any thread */
 
     uv_mutex_t lock; /* guards everything below */
     struct renew_view view;

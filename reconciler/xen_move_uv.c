@@ -425,12 +425,15 @@ static void on_async(uv_async_t *a)
 /* --- the other thread's side -------------------------------------------------------------------
  */
 
+/* After ORDER_END `v` is the loop's: it may be freed as soon as the lock is. */
 static void order(struct xen_move *v, enum order o)
 {
-    uv_mutex_lock(&v->m->lock);
+    struct xen_mover *m = v->m;
+
+    uv_mutex_lock(&m->lock);
     v->orders |= (unsigned)o;
-    uv_mutex_unlock(&v->m->lock);
-    (void)uv_async_send(&v->m->async);
+    uv_mutex_unlock(&m->lock);
+    (void)uv_async_send(&m->async);
 }
 
 struct xen_move *xen_move_begin(struct xen_mover *m, const struct xen_move_req *req, int *ret_fd)
