@@ -1,43 +1,67 @@
 #!/bin/bash
 # Everything that `make check` runs.  The last line is "N passed, N failed".
 #
-#   tests/check.sh [SECTION...]   sections: unit san tidy sim scenario mutants fuzz torture dev
+#   tests/check.sh [SECTION...]   sections: unit tidy san tsan sim scenario mutants fuzz torture dev
 #
 # Every step has a timeout; a failing step is printed with the end of its output and the run goes on.
 set -u
 cd "$(dirname "$0")/.." || exit 2
-sections=${*:-unit tidy san sim scenario mutants fuzz torture dev}
+sections=${*:-unit tidy san tsan sim scenario mutants fuzz torture dev}
 logs=build/check
 mkdir -p "$logs"
 passed=0
 failed=0
 failures=
+# The unit tests in which something of ours runs on a thread of its own.
+threaded=(agent_test devdrv_test net_kernel_test raft_cluster_test renew_test slot_test store_snap_test xen_drv_test xen_move_test)
 
 note() { printf '%-58s %s\n' "$1" "$2"; }
 
-# step NAME SECONDS COMMAND...: cmocka programs count with every test in them
-step() {
-    local name=$1 limit=$2 log n
-    shift 2
-    log="$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9_.-' _).log"
-    if timeout -k 10 "$limit" "$@" >"$log" 2>&1 </dev/null; then
+log_of() { printf '%s/%s.log' "$logs" "$(printf '%s' "$1" | tr -c 'a-zA-Z0-9_.-' _)"; }
+
+# run NAME SECONDS COMMAND...: its log ends with a line that tell reads
+run() {
+    local log rc
+    log=$(log_of "$1")
+    timeout -k 10 "$2" "${@:3}" >"$log" 2>&1 </dev/null
+    rc=$?
+    printf '\nstatus %d\n' "$rc" >>"$log"
+}
+
+# tell NAME: cmocka programs count with every test in them
+tell() {
+    local log n
+    log=$(log_of "$1")
+    if [ "$(tail -n 1 "$log")" = 'status 0' ]; then
         n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test(s)\..*/\1/p' "$log" | tail -n 1)
         n=${n:-1}
         passed=$((passed + n))
-        note "$name" "ok ($n)"
+        note "$1" "ok ($n)"
     else
         failed=$((failed + 1))
-        failures="$failures $name"
-        note "$name" "FAILED, see $log"
-        tail -n 25 "$log" | sed 's/^/    | /'
+        failures="$failures $1"
+        note "$1" "FAILED, see $log"
+        tail -n 27 "$log" | sed 's/^/    | /'
     fi
 }
 
+# step NAME SECONDS COMMAND...
+step() {
+    run "$@"
+    tell "$1"
+}
+
+# Three at a time: many of them mostly wait.
 units() { # FOLDER of the build, LABEL
     local t
     for t in tests/unit/*_test.c; do
         t=$(basename "$t" .c)
-        step "$2 $t" 400 "$1/unit/$t"
+        while [ "$(jobs -pr | wc -l)" -ge 3 ]; do wait -n; done
+        run "$2 $t" 400 "$1/unit/$t" &
+    done
+    wait
+    for t in tests/unit/*_test.c; do
+        tell "$2 $(basename "$t" .c)"
     done
 }
 
@@ -52,6 +76,11 @@ for s in $sections; do
     san)
         step 'build with sanitizers' 1800 make -j2 SAN=address,undefined all units
         ASAN_OPTIONS=detect_leaks=0 units build-address-undefined san ;;
+    tsan)
+        step 'build with the thread sanitizer' 1200 make -j2 SAN=thread "${threaded[@]/#/build-thread/unit/}"
+        for t in "${threaded[@]}"; do
+            step "tsan $t" 400 "build-thread/unit/$t"
+        done ;;
     sim)
         step 'build the store simulator' 1200 make -s -j2 WERROR=1 build/storesim
         step 'sim: same seed, same story' 300 tests/storesim/same.sh build/storesim 10
