@@ -229,6 +229,16 @@ int change_prepare(struct node *n, const struct kind *k, const char *name, json_
     return 0;
 }
 
+bool change_stale(const struct node *n, const struct change *c)
+{
+    char key[OBJECT_KEY_MAX];
+    const struct kv *v;
+
+    CHECK(object_key(c->k, c->name, key, sizeof(key)));
+    v = store_get_str(n->store, key);
+    return (v == NULL ? 0 : v->mod_rev) != c->old_rev;
+}
+
 int change_delete(struct node *n, const struct kind *k, const char *name, const json_t *options,
                   struct change *ret, struct err *err)
 {

@@ -39,6 +39,8 @@ void change_done(struct change *c);
 int change_prepare(struct node *n, const struct kind *k, const char *name, json_t *want,
                    enum change_mode mode, const char *manager, struct problems *problems,
                    struct change *ret, struct err *err) ERR_USED;
+/* Was the object changed since this was prepared? */
+bool change_stale(const struct node *n, const struct change *c);
 /* A delete: marks the object when it has finalizers, else removes it.  `options` may be NULL. */
 int change_delete(struct node *n, const struct kind *k, const char *name, const json_t *options,
                   struct change *ret, struct err *err) ERR_USED;

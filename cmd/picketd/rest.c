@@ -7,6 +7,7 @@
 #include "api/native_codec.h"
 #include "api/table.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "base/version.h"
@@ -21,6 +22,8 @@
 #include "cmd/picketd/v3.h"
 
 #define PREFIX "/apis/" API_VERSION "/"
+#define CONFLICT_MS 8000U /* less than a client waits */
+#define PAUSE_MAX_MS 100U
 
 void rest_free(struct rest *r)
 {
@@ -116,6 +119,56 @@ void rest_read_then(struct rest *r, void (*after)(struct rest *r))
 {
     r->after = after;
     node_read(r->node, read_then, r);
+}
+
+struct pause {
+    uv_timer_t timer; /* first */
+    struct rest *r;
+};
+
+static void pause_freed(uv_handle_t *h)
+{
+    free(h);
+}
+
+static void pause_over(uv_timer_t *t)
+{
+    struct pause *p = (struct pause *)t;
+
+    node_read(p->r->node, read_then, p->r);
+    uv_close((uv_handle_t *)t, pause_freed);
+}
+
+/* Somebody is always faster where many are at work; they shall not meet at the same moment again.
+ */
+static uint64_t pause_ms(unsigned tries)
+{
+    uint64_t max = tries < 7 ? 1ULL << tries : PAUSE_MAX_MS;
+    uint8_t random;
+
+    clock_random(&random, 1);
+    return max * random / 256;
+}
+
+bool rest_again(struct rest *r)
+{
+    uint64_t now = clock_now_ms();
+    struct pause *p;
+
+    if (r->until_ms == 0) {
+        r->until_ms = now + CONFLICT_MS;
+    }
+    if (now >= r->until_ms) {
+        return false;
+    }
+    r->tries++;
+    lg_debug("rest", "tries=%u changes=%zu msg=\"something was changed meanwhile: once more\"",
+             r->tries, r->n_changes);
+    p = OBJ_NEW(struct pause);
+    p->r = r;
+    CHECK(uv_timer_init(r->node->loop, &p->timer) == 0);
+    CHECK(uv_timer_start(&p->timer, pause_over, pause_ms(r->tries), 0) == 0);
+    return true;
 }
 
 bool rest_wants_table(const struct rest *r)

@@ -21,6 +21,7 @@ struct rest {
     json_t *body;         /* parsed body, owned; NULL until needed */
     bool dry_run;
     unsigned tries;
+    uint64_t until_ms;             /* of the last try, 0: none failed yet */
     void (*after)(struct rest *r); /* runs after the read point */
     struct change *changes;        /* of writes */
     size_t n_changes;
@@ -35,6 +36,9 @@ void rest_json(struct rest *r, int status, json_t *obj); /* steals obj */
 void rest_err(struct rest *r, const struct err *err);
 /* Run `after` once the local state is linearizable (or answer with the error). */
 void rest_read_then(struct rest *r, void (*after)(struct rest *r));
+/* The transaction failed since something was changed meanwhile: run `after` once more, in a moment.
+ * False: it was tried for long enough. */
+bool rest_again(struct rest *r);
 /* Parse the body as JSON (or YAML by content type) into r->body; false: answered. */
 bool rest_body(struct rest *r);
 bool rest_wants_table(const struct rest *r);

@@ -13,7 +13,6 @@
 #include "cmd/picketd/rest.h"
 
 #define ITEMS_MAX 2000U
-#define TRIES_MAX 8U
 
 static const char *result_name(enum change_result res)
 {
@@ -58,16 +57,6 @@ static void apply_answer(struct rest *r, uint64_t rev)
     rest_json(r, 200, json_pack("{s:o, s:o}", "items", items, "warnings", warnings));
 }
 
-static void apply_reset(struct rest *r)
-{
-    for (size_t i = 0; i < r->n_changes; i++) {
-        change_done(&r->changes[i]);
-    }
-    r->n_changes = 0;
-    problems_done(&r->problems);
-    r->problems = (struct problems){ 0 };
-}
-
 static void apply_done(void *data, const struct err *err, const struct cmd_answer *ans)
 {
     struct rest *r = data;
@@ -76,12 +65,9 @@ static void apply_done(void *data, const struct err *err, const struct cmd_answe
         apply_answer(r, ans->rev);
         return;
     }
-    if (err->code == ERR_CONFLICT && ++r->tries < TRIES_MAX) {
-        apply_reset(r);
-        rest_read_then(r, r->after);
-        return;
+    if (err->code != ERR_CONFLICT || !rest_again(r)) {
+        rest_err(r, err);
     }
-    rest_err(r, err);
 }
 
 /* Put "Kind/name: " in front of the problems that one item added. */
@@ -96,8 +82,32 @@ static void name_problems(struct problems *p, size_t from, const struct kind *k,
     }
 }
 
-static int apply_item(struct rest *r, json_t *want, const char *manager, struct err *err)
+/* Told once, however often the transaction was tried. */
+static void tell(struct rest *r, struct problems *mine)
 {
+    for (size_t i = 0; i < mine->n; i++) {
+        const struct problem *p = &mine->items[i];
+        bool told = false;
+
+        for (size_t k = 0; k < r->problems.n && !told; k++) {
+            told = str_eq(r->problems.items[k].path, p->path) &&
+                   str_eq(r->problems.items[k].message, p->message);
+        }
+        if (told) {
+            continue;
+        }
+        if (p->warning) {
+            problem_warn(&r->problems, p->path, "%s", p->message);
+        } else {
+            problem_add(&r->problems, p->reason, p->path, "%s", p->message);
+        }
+    }
+    problems_done(mine);
+}
+
+static int apply_item(struct rest *r, json_t *want, struct change *ret, struct err *err)
+{
+    const char *manager = jget_str(r->body, "fieldManager", "picket");
     const struct kind *k;
     const char *name = obj_name(want);
     struct problems mine = { 0 };
@@ -114,19 +124,9 @@ static int apply_item(struct rest *r, json_t *want, const char *manager, struct 
     if (auth_object(&r->req->peer, k, name, AUTH_WRITE, err) != 0) {
         return err->code;
     }
-    rc = change_prepare(r->node, k, name, want, CHANGE_APPLY, manager, &mine,
-                        &r->changes[r->n_changes], err);
+    rc = change_prepare(r->node, k, name, want, CHANGE_APPLY, manager, &mine, ret, err);
     name_problems(&mine, 0, k, name);
-    for (size_t i = 0; i < mine.n; i++) {
-        if (mine.items[i].warning) {
-            problem_warn(&r->problems, mine.items[i].path, "%s", mine.items[i].message);
-        } else {
-            problem_add(&r->problems, mine.items[i].reason, mine.items[i].path, "%s",
-                        mine.items[i].message);
-        }
-    }
-    problems_done(&mine);
-    r->n_changes += rc == 0;
+    tell(r, &mine);
     return rc;
 }
 
@@ -147,13 +147,13 @@ static int check_twice(const struct rest *r, struct err *err)
 static int apply_prepare(struct rest *r, struct err *err)
 {
     const json_t *items = json_object_get(r->body, "items");
-    const char *manager = jget_str(r->body, "fieldManager", "picket");
     struct err first = { 0 };
 
     for (size_t i = 0; i < json_array_size(items); i++) {
-        int rc = apply_item(r, json_array_get(items, i), manager, err);
+        int rc = apply_item(r, json_array_get(items, i), &r->changes[r->n_changes], err);
 
         if (rc == 0) {
+            r->n_changes++;
             rc = check_twice(r, err);
         }
         /* Go on through invalid ones, so that all problems are told at once. */
@@ -168,14 +168,41 @@ static int apply_prepare(struct rest *r, struct err *err)
     return first.code;
 }
 
+/* Once more, after a conflict: only what was changed meanwhile is prepared anew, so that many
+ * objects have not all to be left alone for as long as it takes to look at all of them. */
+static int apply_refresh(struct rest *r, struct err *err)
+{
+    const json_t *items = json_object_get(r->body, "items");
+
+    CHECK(r->n_changes == json_array_size(items));
+    for (size_t i = 0; i < r->n_changes; i++) {
+        if (change_stale(r->node, &r->changes[i])) {
+            change_done(&r->changes[i]);
+            if (apply_item(r, json_array_get(items, i), &r->changes[i], err) != 0) {
+                return err->code;
+            }
+        }
+    }
+    return 0;
+}
+
+static int apply_admit(struct rest *r, struct err *err)
+{
+    struct problems mine = { 0 };
+    int rc = capacity_admit(r->node, r->changes, r->n_changes, &mine, err);
+
+    tell(r, &mine);
+    return rc;
+}
+
 static void apply_go(struct rest *r)
 {
     struct actor actor = auth_actor(&r->req->peer);
     struct err err = { 0 };
     bool any = false;
 
-    if (apply_prepare(r, &err) != 0 ||
-        capacity_admit(r->node, r->changes, r->n_changes, &r->problems, &err) != 0) {
+    if ((r->tries == 0 ? apply_prepare(r, &err) : apply_refresh(r, &err)) != 0 ||
+        apply_admit(r, &err) != 0) {
         rest_err(r, &err);
         return;
     }

@@ -14,8 +14,6 @@
 #include "cmd/picketd/request.h"
 #include "cmd/picketd/rest.h"
 
-#define TRIES_MAX 8U
-
 static json_t *status_success(const struct rest *r, const struct change *c)
 {
     return json_pack("{s:s, s:s, s:{}, s:s, s:{s:s, s:s, s:s, s:s}}", "apiVersion", "v1", "kind",
@@ -57,12 +55,11 @@ static void write_done(void *data, const struct err *err, const struct cmd_answe
         write_answer(r, ans->rev);
         return;
     }
-    if (err->code == ERR_CONFLICT && ++r->tries < TRIES_MAX) {
-        drop_changes(r);
-        rest_read_then(r, r->after);
-        return;
+    if (err->code == ERR_CONFLICT && rest_again(r)) {
+        drop_changes(r); /* not read before the loop turns */
+    } else {
+        rest_err(r, err);
     }
-    rest_err(r, err);
 }
 
 /* r->changes[0] is prepared (rc == 0) or err says why not. */

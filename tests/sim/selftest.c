@@ -5,11 +5,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "api/client.h"
+#include "api/valid.h"
 #include "base/obj.h"
 #include "tests/sim/sim_priv.h"
 
@@ -26,7 +29,7 @@ static struct sim *world(const struct sim_opts *o, unsigned vms)
     if (!sim_settle(s, sim_settle_bound(s))) {
         fail_msg("%s\n%s", sim_violation(s), sim_log_text(s));
     }
-    sim_run(s, 3 * 3000 + 15000); /* past the startup grace */
+    sim_run(s, 25000); /* past the startup grace */
     return s;
 }
 
@@ -168,6 +171,87 @@ static void a_failed_check_is_seen(void **state)
     sim_free(s);
 }
 
+/* Somebody who changes one object again and again. */
+struct busy {
+    struct sim *s;
+    struct api_client *api;
+    char target[80];
+    uint64_t until_ms;
+    unsigned done;
+};
+
+static void busy_again(void *data, const struct err *err, json_t *obj)
+{
+    struct busy *b = data;
+    struct api_op op = { .method = "PATCH",
+                         .target = b->target,
+                         .content_type = "application/merge-patch+json",
+                         .timeout_ms = 30000 };
+    json_t *body;
+
+    (void)obj;
+    b->done += err == NULL;
+    if (sim_time(b->s) >= b->until_ms) {
+        return;
+    }
+    body =
+        json_pack("{s:{s:{s:o}}}", "metadata", "annotations", "busy", json_sprintf("%u", b->done));
+    op.body = body;
+    (void)api_start(b->api, &op, busy_again, b);
+    json_decref(body);
+}
+
+/* With connections of its own. */
+static void busy_start(struct sim *s, struct busy *b, const char *target, size_t i)
+{
+    char server[] = "10.0.0.1:7443", *servers[] = { server };
+    struct api_config cfg = { .servers = servers, .n_servers = 1 };
+    struct err err = { .code = ERR_CANCELED };
+
+    *b = (struct busy){ .s = s, .until_ms = sim_time(s) + 2000 };
+    (void)snprintf(b->target, sizeof(b->target), "/apis/picket/v1/%s%zu", target, i);
+    assert_int_equal(api_client_new(s->admin->procs[0].loop, &cfg, &b->api, &err), 0);
+    busy_again(b, &err, NULL);
+}
+
+/* A large apply beside writers of the same objects is done in the end, and its user sees none of
+ * it. */
+static void an_apply_beside_writers(void **state)
+{
+    struct sim_opts o = { .seed = 12, .hosts = 3 };
+    struct sim *s = world(&o, 8);
+    struct busy busy[32];
+    char *yaml = sim_base_yaml(s, 8);
+    struct proc *before = sim_enter(&s->admin->procs[0]);
+    struct err err;
+    json_t *vm;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
+        busy_start(s, &busy[i], "virtualmachines/vm", i % 8 + 1);
+    }
+    sim_leave(before);
+    for (char gib = '3'; gib <= '9'; gib++) {
+        sim_run(s, 200); /* they are out of step by now */
+        for (char *at = yaml; (at = strstr(at, "Gi\n")) != NULL; at++) {
+            at[-1] = at[-2] == ' ' ? gib : at[-1]; /* every machine is changed */
+        }
+        if (sim_apply(s, yaml, 9000, &err) != 0) {
+            fail_msg("%s", err.msg);
+        }
+    }
+    free(yaml);
+    sim_run(s, 2000);
+    for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
+        assert_true(busy[i].done > 10);
+    }
+    assert_int_equal(sim_get(s, "virtualmachines", "vm8", &vm, &err), 0);
+    assert_string_equal(jget_str(vm, "spec.memory", ""), "9Gi");
+    assert_string_not_equal(jget_str(vm, "metadata.annotations.busy", ""), "");
+    json_decref(vm);
+    well(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +261,7 @@ int main(void)
         cmocka_unit_test(lies_are_seen),
         cmocka_unit_test(nothing_without_proof),
         cmocka_unit_test(a_failed_check_is_seen),
+        cmocka_unit_test(an_apply_beside_writers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
