@@ -46,7 +46,7 @@ static const struct field fencing_fields[] = {
     { .name = "action", ENUM_OF("Off", "Reboot"), .deflt = "\"Off\"",
       .text = "What is left behind: the host stays off, or is switched on again once it was read back as off." },
     { .name = "startupGrace", .type = F_DURATION, .deflt = "\"20s\"", .max = HOUR,
-      .text = "After a cold start of the whole cluster nobody is fenced for this long." },
+      .text = "After a cold start of the whole cluster, or a time without a leader longer than hostTimeout, nobody is fenced for this long." },
     { .name = "maxPerWindow", .type = F_INT, .deflt = "2", .min = 1, .max = 64,
       .text = "At most so many hosts are fenced per window; beyond it a person has to decide." },
     { .name = "window", .type = F_DURATION, .deflt = "\"10m\"", .min = SEC, .max = 7 * DAY,

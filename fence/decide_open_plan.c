@@ -11,10 +11,10 @@
 
 bool decide_in_grace(const struct decide_facts *f, uint64_t *ret_until_ms)
 {
-    if (f->cold_start_ms == 0) {
+    if (f->grace_ms == 0) {
         return false;
     }
-    *ret_until_ms = f->cold_start_ms + f->policy.startup_grace_ms;
+    *ret_until_ms = f->grace_ms + f->policy.startup_grace_ms;
     return f->now_ms < *ret_until_ms;
 }
 
@@ -152,7 +152,10 @@ static bool held_by_time(struct decide_run *r, const struct decide_host *h, stru
     uint64_t until_ms;
 
     if (decide_in_grace(f, &until_ms)) {
-        hold(r, h, c, DECIDE_WAIT, "StartupGrace", "the whole cluster has just started", until_ms);
+        hold(r, h, c, DECIDE_WAIT, "StartupGrace",
+             f->returned ? "the cluster has just got a leader again, after longer than a lease"
+                         : "the whole cluster has just started",
+             until_ms);
         return true;
     }
     until_ms = storm_until_ms(r);

@@ -182,9 +182,9 @@ static void plan_live(struct decide_run *r, const struct decide_host *h, struct 
     if (decide_in_grace(f, &grace_until_ms)) {
         decide_recheck(r, grace_until_ms);
         decide_cond_set(c, "Unknown", "StartupGrace",
-                        arena_printf(r->a,
-                                     "no renewal yet; after the cold start of the whole cluster "
-                                     "hosts have another %s to come",
+                        arena_printf(r->a, "no renewal yet; after %s hosts have another %s to come",
+                                     f->returned ? "longer than a lease without a leader"
+                                                 : "the cold start of the whole cluster",
                                      decide_ms(r->a, grace_until_ms - f->now_ms)));
         return;
     }

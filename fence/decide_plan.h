@@ -173,8 +173,10 @@ struct decide_facts {
     uint64_t now_ms;
     bool quorate;
     uint64_t leader_since_ms; /* this leader's barrier */
-    uint64_t cold_start_ms;   /* cold start of the whole cluster, 0: it was not one */
-    const char *self;         /* host name of the leader */
+    uint64_t
+        grace_ms;     /* the startup grace began: cold start of the whole cluster; 0: it was none */
+    bool returned;    /* or rather: it has a leader again, after longer than a lease without */
+    const char *self; /* host name of the leader */
 
     uint64_t heartbeat_ms, lease_ms, drift_ms; /* fence/timing.h */
     uint64_t attempt_timeout_ms, backoff_ms, backoff_max_ms;

@@ -49,8 +49,8 @@ static const struct {
     { "StormLimit", "Too many hosts would be fenced at once: is it the network?  Raise "
                     "Cluster.spec.fencing.maxPerWindow only when you know." },
     { "StartupGrace",
-      "The cluster has just started; hosts get Cluster.spec.fencing.startupGrace to "
-      "come up before anybody is fenced." },
+      "The cluster has just started, or had no leader for longer than a lease; hosts get "
+      "Cluster.spec.fencing.startupGrace to come up before anybody is fenced." },
     { "MisWired", "The device said off, and the host lived on: check which outlet feeds it, then "
                   "`picket describe host {}`." },
     { "IdentityConflict", "Two machines use this host's identity (a cloned image?): stop one of "

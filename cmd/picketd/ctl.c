@@ -13,7 +13,6 @@
 
 #define IDLE_MS 2000U     /* hosts are looked at so often, for what only time changes */
 #define RESYNC_MS 300000U /* and every object, in case that a dependency was overlooked */
-#define COLD_START_MS 15000U
 
 /* --- reading -----------------------------------------------------------------------------------
  */
@@ -214,6 +213,7 @@ static void pass_run(struct controller *c)
         ctl_mark_all(c);
     }
     ctl_netcheck_pass(p);
+    ctl_grace_pass(p);
     ctl_fence_pass(p);
     ctl_ready_scan(p); /* after leases were granted to hosts that have just registered */
     ctl_terms_pass(p);
@@ -354,10 +354,7 @@ void controller_start(struct controller *c, uint64_t term)
     controller_stop(c);
     c->term = term;
     c->since_ms = now;
-    /* The whole cluster starts cold when the first leader that this process ever saw is itself. */
-    c->cold_start_ms = c->node->leaders_seen == 0 && now - c->node->started_ms < COLD_START_MS
-                           ? c->node->started_ms
-                           : c->cold_start_ms;
+    ctl_grace_start(c, now);
     c->recheck_ms = now;
     c->resync_ms = now; /* the first pass looks at everything */
     c->avoid_ms = 1;

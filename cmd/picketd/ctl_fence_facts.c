@@ -489,7 +489,8 @@ void fence_facts_make(struct fence_facts *fa, struct pass *p)
     fa->f.now_ms = p->now_ms;
     fa->f.quorate = true; /* a pass runs on a leader whose barrier has been applied */
     fa->f.leader_since_ms = p->c->since_ms;
-    fa->f.cold_start_ms = p->c->cold_start_ms;
+    fa->f.grace_ms = p->c->grace_ms;
+    fa->f.returned = p->c->returned;
     fa->f.self = p->c->node->opts.name;
     fa->f.heartbeat_ms = p->timing.heartbeat_ms;
     fa->f.lease_ms = p->timing.lease_ms;

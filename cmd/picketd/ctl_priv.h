@@ -45,7 +45,9 @@ struct controller {
     struct world *world;
     uint64_t term; /* 0: stopped */
     uint64_t since_ms;
-    uint64_t cold_start_ms;
+    uint64_t grace_ms; /* the startup grace began, 0: never */
+    bool returned;     /* with the return of a leader, not with a cold start */
+    bool grace_busy;   /* its record is being written */
     uv_async_t wake;
     uv_timer_t timer;
     struct map hosts;    /* name -> struct ctl_host_memory */
@@ -127,6 +129,10 @@ struct ctl_obj *ctl_take(struct controller *c);
 void ctl_dirty_drop(struct controller *c);
 /* Leases that came or went since the last pass. */
 void ctl_ready_scan(struct pass *p);
+
+/* The startup grace (ctl_grace.c): does it begin with this leadership; write down that it lasts. */
+void ctl_grace_start(struct controller *c, uint64_t now);
+void ctl_grace_pass(struct pass *p);
 
 /* The planners, in the order in which a pass runs them. */
 void ctl_fence_pass(struct pass *p);

@@ -331,6 +331,7 @@ static void cluster_init(struct node *n, uint64_t term)
 static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leader)
 {
     struct node *n = ctx;
+    struct timing t;
 
     if (leader != 0 && leader != n->id) {
         n->leaders_seen++;
@@ -340,6 +341,9 @@ static void on_role(void *ctx, enum rep_role role, uint64_t term, uint64_t leade
     } else if (n->quorate_since_ms == 0) {
         n->quorate_since_ms = clock_now_ms();
     }
+    lease_timing(n, &t);
+    /* oneself only counts once the barrier is applied: nothing is renewed before */
+    reign_known(&n->reign, leader != 0 && leader != n->id, clock_now_ms(), t.lease_ms);
     if (role != REP_LEADER) {
         lease_table_stop(n->leases);
         controller_stop(n->ctl);
@@ -363,6 +367,7 @@ static void on_lead_ready(void *ctx, uint64_t term)
     cluster_init(n, term);
     lease_table_start(n->leases, term);
     controller_start(n->ctl, term);
+    reign_known(&n->reign, true, clock_now_ms(), 0);
     raw_leases_start(n->raw_leases, term);
 }
 
@@ -535,6 +540,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     int lock, rc;
 
     *n = (struct node){ .opts = *opts, .loop = loop, .started_ms = clock_now_ms(), .seq_low = 1 };
+    reign_init(&n->reign, n->started_ms);
     TAILQ_INIT(&n->waiting);
     loopstat_start(&n->loopstat, loop);
     n->store = store_new(NULL);

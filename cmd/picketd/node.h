@@ -12,6 +12,7 @@
 #include "api/http_server.h"
 #include "api/kind.h"
 #include "cmd/picketd/loopstat.h"
+#include "cmd/picketd/reign_sm.h"
 #include "raft/rep.h"
 #include "store/safety.h"
 #include "store/store.h"
@@ -73,6 +74,7 @@ struct node {
     struct native *native;
     uint64_t started_ms;
     uint64_t quorate_since_ms; /* 0: no leader known */
+    struct reign reign;
     uint8_t seal_key[32];
     bool has_seal_key;
     unsigned leaders_seen; /* other nodes that led since this process started */

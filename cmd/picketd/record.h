@@ -6,6 +6,7 @@
  *
  *   o/_members/ids         {"lastID": N, "voters": [ids that become voters once caught up]}
  *   o/_tokens/<sha256>     a join token: {"role", "expiresMs", "by"} (join.h)
+ *   o/_cluster/grace       {"term"}: the startup grace lasts (ctl_grace.c)
  */
 
 #include <jansson.h>

@@ -303,6 +303,14 @@ static void yaml_vm(unsigned i, struct buf *b)
                i, i);
 }
 
+/* As long as the product's default; more where leases are long. */
+uint64_t sim_grace_ms(const struct sim_opts *o)
+{
+    uint64_t leases = 4ULL * o->host_timeout_ms;
+
+    return leases > 20000 ? leases : 20000;
+}
+
 char *sim_base_yaml(struct sim *s, unsigned vms)
 {
     unsigned limit = s->opts.fence_limit == 0 ? 64 : s->opts.fence_limit;
@@ -311,10 +319,11 @@ char *sim_base_yaml(struct sim *s, unsigned vms)
     buf_printf(&b,
                "apiVersion: picket/v1\nkind: Cluster\nmetadata: {name: cluster}\nspec:\n"
                "  onQuorumLoss: %s\n  timing: {heartbeat: %ums, hostTimeout: %ums}\n"
-               "  fencing: {action: Off, startupGrace: %ums, maxPerWindow: %u, maxPerHost: %u,\n"
+               "  fencing: {action: Off, startupGrace: %" PRIu64
+               "ms, maxPerWindow: %u, maxPerHost: %u,\n"
                "    window: 10m}\n",
                s->opts.freeze ? "Freeze" : "Stop", s->opts.heartbeat_ms, s->opts.host_timeout_ms,
-               s->opts.host_timeout_ms * 4, limit, limit);
+               sim_grace_ms(&s->opts), limit, limit);
     yaml_devices(s, &b);
     for (unsigned i = 0; i < s->opts.hosts; i++) {
         yaml_host(s, &s->machines[i], &b);

@@ -81,6 +81,7 @@ bool sim_run_until(struct sim *s, bool (*done)(struct sim *s, void *ctx), void *
 /* The objects of a book-like cluster: Cluster, fence devices, hosts, `vms` virtual machines vm1...
  * with an exclusive volume each (the volumes exist on the simulated storage).  free() it. */
 char *sim_base_yaml(struct sim *s, unsigned vms);
+uint64_t sim_grace_ms(const struct sim_opts *o); /* its spec.fencing.startupGrace */
 /* Apply a manifest through the real API as an administrator, trying again for up to `ms` of virtual
  * time (the world runs meanwhile).  Volumes named in it appear on the storage. */
 int sim_apply(struct sim *s, const char *yaml, uint64_t ms, struct err *err) ERR_USED;

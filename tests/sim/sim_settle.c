@@ -136,11 +136,11 @@ uint64_t sim_settle_bound(const struct sim *s)
 {
     const struct sim_opts *o = &s->opts;
     uint64_t lease = o->host_timeout_ms;
-    /* boot, detection, and for each host that may still be fenced: all levels, twice, with their
-     * back-off; then the start of the guests */
+    /* boot, grace, detection, and for each host that may still be fenced: all levels, twice, with
+     * their back-off; then the start of the guests */
     uint64_t fence = 2 * (2 * (10000 + lease) + 60000) + lease + o->watchdog_ms;
 
-    return 2ULL * o->boot_ms + 4 * lease + fence + 60000 + (s->hung ? JOB_MS : 0);
+    return 2ULL * o->boot_ms + sim_grace_ms(o) + 4 * lease + fence + 60000 + (s->hung ? JOB_MS : 0);
 }
 
 bool sim_settle(struct sim *s, uint64_t ms)

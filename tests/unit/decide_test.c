@@ -3,7 +3,7 @@
  * one fails.
  *
  *   now 100s                               not-quorate
- *   leader n1 since 10s                    cold-start 95s         lab
+ *   leader n1 since 10s                    cold-start|returned 95s         lab
  *   policy startup-grace=20s window=10m max-per-window=2 max-per-host=3 min-healthy=1
  * max-in-flight=1 priority-delay=5s pause-fencing reboot watchdog-fallback history 10s 20s
  * openings, cluster-wide device pdu ApcSnmp gen=1 max=1 probe=Succeeded@95s class=None paused
@@ -537,7 +537,10 @@ static void parse_line(struct world *w, char *line)
         w->f.self = arena_strdup(&w->a, words[1]);
         w->f.leader_since_ms = ms_of(w, words[3]);
     } else if (str_eq(words[0], "cold-start")) {
-        w->f.cold_start_ms = ms_of(w, words[1]);
+        w->f.grace_ms = ms_of(w, words[1]);
+    } else if (str_eq(words[0], "returned")) {
+        w->f.grace_ms = ms_of(w, words[1]);
+        w->f.returned = true;
     } else if (str_eq(words[0], "policy")) {
         parse_policy(w, words + 1, n - 1);
     } else if (str_eq(words[0], "history")) {

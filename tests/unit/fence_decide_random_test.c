@@ -177,7 +177,8 @@ static void random_world(struct world *w)
                                 .backoff_max_ms = 60000,
                                 .probe_max_age_ms = 90000,
                                 .slot_stale_ms = 3000 };
-    f->cold_start_ms = chance(20) ? f->leader_since_ms : 0;
+    f->grace_ms = chance(20) ? f->leader_since_ms : 0;
+    f->returned = chance(50);
     f->policy = (struct decide_policy){ .reboot = chance(50),
                                         .pause_fencing = chance(10),
                                         .lab = chance(50),
@@ -312,7 +313,7 @@ static void check_open(const struct world *w, const struct decide_host *h)
     assert_int_equal(h->state, DECIDE_INC_LOST);
     assert_true(h->n_locks > 0); /* nobody is fenced needlessly */
     assert_false(h->maintenance || p->pause_fencing || h->conflict || h->rebooted);
-    assert_true(w->f.cold_start_ms == 0 || w->f.now_ms >= w->f.cold_start_ms + p->startup_grace_ms);
+    assert_true(w->f.grace_ms == 0 || w->f.now_ms >= w->f.grace_ms + p->startup_grace_ms);
     assert_true(h->asked_ms == 0 || w->f.now_ms - h->asked_ms > 1000);
 }
 
