@@ -24,8 +24,11 @@ enum rep_lane {
     REP_LANE_WAL,  /* writes of the log, nothing else: their latency is the commit's */
     REP_LANE_FILE, /* preparing segments, chunks of snapshots that are sent or received */
     REP_LANE_SNAP, /* writing a snapshot: may take long */
+    /* Not a thread: the loop's own, before submit returns.  Only for jobs that the caller would
+     * have on REP_LANE_WAL, none of which is there. */
+    REP_LANE_HERE,
 };
-#define REP_LANES 3
+#define REP_LANES 3 /* threads */
 
 struct rep_job {
     void (*run)(struct rep_job *job);  /* on the lane's thread */

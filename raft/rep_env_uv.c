@@ -33,6 +33,7 @@ struct uv_env {
     struct lane lanes[REP_LANES];
     pthread_mutex_t done_lock;
     struct rep_job *done, **done_tail;
+    struct rep_job *here; /* run on the loop, not told yet */
     uv_async_t async;
     uv_timer_t timer, step_timer;
     uv_prepare_t prepare;
@@ -83,10 +84,18 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
+/* One at a time, as on the log's lane. */
+static void env_run_here(struct uv_env *e, struct rep_job *job)
+{
+    CHECK(e->here == NULL);
+    job->run(job);
+    e->here = job;
+}
+
 static void env_submit(void *ctx, enum rep_lane lane, struct rep_job *job)
 {
     struct uv_env *e = ctx;
-    struct lane *l = &e->lanes[lane];
+    struct lane *l;
 
     if (e->closing) { /* the threads are gone; env_run_done goes on until nothing is left */
         job->run(job);
@@ -95,6 +104,11 @@ static void env_submit(void *ctx, enum rep_lane lane, struct rep_job *job)
         e->done_tail = &job->next;
         return;
     }
+    if (lane == REP_LANE_HERE) {
+        env_run_here(e, job);
+        return;
+    }
+    l = &e->lanes[lane];
     (void)pthread_mutex_lock(&l->lock);
     job->next = NULL;
     *l->tail = job;
@@ -162,11 +176,25 @@ static void env_on_timer(uv_timer_t *h)
     }
 }
 
+static bool env_here_done(struct uv_env *e)
+{
+    struct rep_job *job = e->here;
+
+    e->here = NULL;
+    if (job != NULL) {
+        job->done(job);
+    }
+    return job != NULL;
+}
+
+/* What was written here makes the next step's work, like an answer to the leader. */
 static void env_step(struct uv_env *e)
 {
-    if (e->rep != NULL) {
-        rep_step(e->rep);
-    }
+    do {
+        if (e->rep != NULL) {
+            rep_step(e->rep);
+        }
+    } while (env_here_done(e));
 }
 
 /* The step itself is the prepare handle's. */
@@ -293,6 +321,7 @@ static void env_close(void *ctx)
         lane_stop(&e->lanes[i]);
     }
     e->closing = true;
+    (void)env_here_done(e);
     env_run_done(e);
     (void)pthread_mutex_destroy(&e->done_lock);
     uv_close((uv_handle_t *)&e->async, env_on_closed);

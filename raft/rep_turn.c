@@ -45,6 +45,7 @@ static void rep_role_changed(struct rep *r)
         rep_member_role(r);
         rep_ship_stop(r);
     }
+    wal_here(r->wal, r->raft.state == RAFT_FOLLOWER);
     r->role_state = r->raft.state;
     r->role_term = r->raft.current_term;
     r->role_leader = leader;

@@ -13,7 +13,8 @@
  *   2. wal_kick, once a turn of the loop, gives the oldest batch to the log's lane if none is being
  *      written; it goes behind the last one in the present segment, or, where it does not fit,
  *      with a head into the prepared next one;
- *   3. the lane writes it with RWF_DSYNC and the loop is told: the position is durable;
+ *   3. the lane writes it with RWF_DSYNC and the loop is told: the position is durable; where
+ *      wal_here allows it and the disk has been quick of late, the loop writes it itself;
  *   4. what was added meanwhile is the next batch.  So the batch grows with the load.
  * When a segment is begun, the one after it is prepared on the file lane: an old file that is not
  * needed any more is renamed, or a new one is written full of zeroes, so that writing the log never
@@ -21,6 +22,10 @@
  * of the present segment rather than fail. */
 
 #define WAL_BATCH_SOFT (2u << 20) /* a batch is closed when it is larger */
+#define WAL_HERE_BYTES (64u << 10)
+#define WAL_HERE_US 800u        /* a quick write; three of four of the last 32 have to be */
+#define WAL_HERE_LONG_US 20000u /* one that the loop should not have waited for: not again soon */
+#define WAL_HERE_AFTER 4096u
 
 uint64_t wal_pos(const struct wal *w)
 {
@@ -171,6 +176,30 @@ static void out_run(struct rep_job *job)
     o->took_us = out_now_us(o) - start;
 }
 
+static void here_learn(struct wal *w, uint64_t took_us)
+{
+    w->here_quick = w->here_quick << 1 | (took_us <= WAL_HERE_US);
+    if (took_us > WAL_HERE_LONG_US) {
+        w->here_wait = WAL_HERE_AFTER;
+    } else if (w->here_wait > 0) {
+        w->here_wait--;
+    }
+}
+
+static enum rep_lane out_lane(const struct wal *w, const struct wal_out *o)
+{
+    return w->here && w->here_wait == 0 && __builtin_popcount(w->here_quick) >= 24 &&
+                   o->b.len <= WAL_HERE_BYTES && !o->with_head
+               ? REP_LANE_HERE
+               : REP_LANE_WAL;
+}
+
+void wal_here(struct wal *w, bool may)
+{
+    OBJ_CHECK(w, WAL_MAGIC);
+    w->here = may && w->opts.env->now_us != NULL;
+}
+
 static void out_done(struct rep_job *job)
 {
     struct wal_out *o = CONTAINER_OF(job, struct wal_out, job);
@@ -190,6 +219,7 @@ static void out_done(struct rep_job *job)
     w->written += o->b.len;
     w->n_writes++;
     w->write_sum_us += o->took_us;
+    here_learn(w, o->took_us);
     w->write_max_us = o->took_us > w->write_max_us ? o->took_us : w->write_max_us;
     wal_prepare(w, false);
     w->opts.on_durable(w->opts.ctx);
@@ -256,7 +286,7 @@ void wal_kick(struct wal *w)
     }
     w->writing = o;
     o->job = (struct rep_job){ .run = out_run, .done = out_done };
-    wal_submit(w, REP_LANE_WAL, &o->job);
+    wal_submit(w, out_lane(w, o), &o->job);
 }
 
 /* --- opening --- */

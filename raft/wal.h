@@ -90,6 +90,10 @@ void wal_add_reset(struct wal *w, uint64_t index, uint64_t term);
 void wal_add_acks(struct wal *w, const struct wal_ack *acks, size_t n);
 
 void wal_kick(struct wal *w); /* start writing what was collected */
+/* May the loop wait for short writes itself, as long as the disk is quick?  For followers: their
+ * leader waits for nothing else of them, and going to the log's thread and back costs more than the
+ * loop would do meanwhile. */
+void wal_here(struct wal *w, bool may);
 /* At every tick: prepares the next segment again where that failed before. */
 void wal_tick(struct wal *w);
 uint64_t wal_pos(const struct wal *w);     /* of the last record collected */

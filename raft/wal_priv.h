@@ -70,7 +70,10 @@ struct wal {
     struct wal_out *pool;
     struct wal_prep prep;
     bool preparing, prep_failed, failed;
-    unsigned prep_wait; /* ticks until it is tried again */
+    bool here;           /* see wal_here */
+    unsigned here_wait;  /* so many writes go to the lane yet */
+    uint32_t here_quick; /* a bit for each of the last writes */
+    unsigned prep_wait;  /* ticks until it is tried again */
     unsigned jobs;
 };
 
