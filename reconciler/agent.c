@@ -201,6 +201,7 @@ static void free_agent(struct agent *a)
     free(a->name);
     free(a->data);
     free(a->intents);
+    intent_close(a->intent_log);
     free(a->boot_id);
     free(a->hardware_id);
     free(a->watchdog);
@@ -224,7 +225,8 @@ static int open_data(struct agent *a, struct err *err)
         return err_native(err, ERR_SYS, "errno", errno, "create folder %s", a->intents);
     }
     agent_seen_load(a);
-    return intent_load(a->intents, a->boot_id, load_intent, a->vmx, err);
+    a->intent_log = intent_open(a->intents, a->boot_id, load_intent, a->vmx, err);
+    return a->intent_log == NULL ? err->code : 0;
 }
 
 static int open_clients(struct agent *a, const struct agent_opts *o, struct err *err)

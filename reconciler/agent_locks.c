@@ -89,7 +89,7 @@ static int env_save(void *ctx, const struct intent *i, struct err *err)
     struct agent *a;
 
     OBJ_FROM(a, ctx, AGENT_MAGIC);
-    return intent_save(a->intents, a->boot_id, i, err);
+    return intent_save(a->intent_log, i, err);
 }
 
 static void env_forget(void *ctx, const char *vm)
@@ -98,7 +98,7 @@ static void env_forget(void *ctx, const char *vm)
     struct err err;
 
     OBJ_FROM(a, ctx, AGENT_MAGIC);
-    if (intent_remove(a->intents, vm, &err) != 0) {
+    if (intent_remove(a->intent_log, vm, &err) != 0) {
         lg_warn("agent", "vm=%s err=\"%s\"", vm, err.msg);
     }
 }

@@ -73,6 +73,7 @@ struct agent {
     uv_loop_t *loop;
     /* options, copied */
     char *name, *data, *intents, *boot_id, *hardware_id, *watchdog;
+    struct intent_log *intent_log;
     uint32_t watchdog_timeout_ms;
     bool dev;
     void (*on_reset)(void *ctx, const char *why);

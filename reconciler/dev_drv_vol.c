@@ -13,7 +13,8 @@
 #include "reconciler/dev_drv_priv.h"
 #include "reconciler/intent.h"
 
-/* Volumes are files; that one is active here is a marker with the boot id in it. */
+/* Volumes are files; that one is active here is a marker with the boot id in it: one more name of
+ * one file, since a file of its own for each costs far more (intent.c). */
 
 char *dev_vol_path(const struct dev_drv *d, const char *group, const char *name)
 {
@@ -91,25 +92,49 @@ static void vol_create(struct dev_drv *d, struct dev_job *j, const char *path)
     free(dir);
 }
 
+/* The file with this boot's id; made anew in each boot, so that markers of the one before keep
+ * theirs. */
+static int boot_file(const struct dev_drv *d, const char *path, struct err *err)
+{
+    char *text = NULL;
+    int rc = 0;
+
+    if (intent_read_file(path, &text, err) != 0 || !str_eq(text, d->boot_id)) {
+        rc = intent_write_file(path, d->boot_id, false, err);
+    }
+    free(text);
+    return rc;
+}
+
+static int mark(struct dev_drv *d, const char *group, const char *name, struct err *err)
+{
+    char *marker = marker_path(d, group, name);
+    char *boot = mem_printf("%s/.boot", d->active_dir); /* no name begins with a dot */
+    int rc = 0;
+
+    if (!dev_vol_active(d, group, name)) {
+        rc = boot_file(d, boot, err);
+        if (rc == 0 && link(boot, marker) != 0) {
+            rc = err_native(err, ERR_DRIVER, "errno", errno, "mark %s", marker);
+        }
+    }
+    free(boot);
+    free(marker);
+    return rc;
+}
+
 static void vol_activate(struct dev_drv *d, struct dev_job *j, const char *path)
 {
-    char *marker = marker_path(d, j->job->group, j->job->volume);
-    char *text =
-        mem_printf("%s\nincarnation=%llu token=%llu\n", d->boot_id,
-                   (unsigned long long)j->job->incarnation, (unsigned long long)j->job->token);
-
     if (access(path, F_OK) != 0) {
         (void)dev_job_fail(j, ERR_DRIVER, "volume %s/%s does not exist (%s)", j->job->group,
                            j->job->volume, path);
-    } else if (intent_write_file(marker, text, false, &j->err) != 0) {
+    } else if (mark(d, j->job->group, j->job->volume, &j->err) != 0) {
         j->failed = true;
         dev_job_done(j);
     } else {
         emit(d, j->job->group, j->job->volume, VOL_ACTIVE);
         dev_job_done(j);
     }
-    free(text);
-    free(marker);
 }
 
 static void vol_deactivate(struct dev_drv *d, struct dev_job *j, const char *path)

@@ -1,22 +1,18 @@
 #include "reconciler/intent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/valid.h"
-#include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 
 #define FILE_MAX (1U << 20)
-#define SUFFIX ".json"
 
 void intent_init(struct intent *i, const char *vm)
 {
@@ -73,10 +69,8 @@ void intent_drop_vol(struct intent *i, const char *name)
 /* --- files -------------------------------------------------------------------------------------
  */
 
-static int write_all(int fd, const char *path, const char *text, struct err *err)
+int intent_write_all(int fd, const char *path, const char *text, size_t len, struct err *err)
 {
-    size_t len = strlen(text);
-
     for (size_t done = 0; done < len;) {
         ssize_t n = write(fd, text + done, len - done);
 
@@ -88,7 +82,7 @@ static int write_all(int fd, const char *path, const char *text, struct err *err
     return 0;
 }
 
-static int sync_folder(const char *path, struct err *err)
+int intent_sync_folder(const char *path, struct err *err)
 {
     char *dir = mem_strdup(path);
     char *slash = strrchr(dir, '/');
@@ -118,7 +112,7 @@ int intent_write_file(const char *path, const char *text, bool sync, struct err 
         rc = err_native(err, ERR_SYS, "errno", errno, "create %s", tmp);
         goto out;
     }
-    rc = write_all(fd, tmp, text, err);
+    rc = intent_write_all(fd, tmp, text, strlen(text), err);
     if (rc == 0 && sync && fsync(fd) != 0) {
         rc = err_native(err, ERR_SYS, "errno", errno, "sync %s", tmp);
     }
@@ -127,7 +121,7 @@ int intent_write_file(const char *path, const char *text, bool sync, struct err 
         rc = err_native(err, ERR_SYS, "errno", errno, "rename %s to %s", tmp, path);
     }
     if (rc == 0 && sync) {
-        rc = sync_folder(path, err);
+        rc = intent_sync_folder(path, err);
     }
 out:
     free(tmp);
@@ -185,13 +179,11 @@ static json_t *plan_to_json(const struct vm_intent *p)
                      "endsMs", ends, "restarts", (json_int_t)p->restarts_total);
 }
 
-int intent_save(const char *dir, const char *boot_id, const struct intent *i, struct err *err)
+char *intent_encode(const char *boot_id, const struct intent *i)
 {
-    char *path = mem_printf("%s/%s" SUFFIX, dir, i->vm);
     json_t *vols = json_array();
     json_t *j;
     char *text;
-    int rc;
 
     for (size_t k = 0; k < i->n_vols; k++) {
         (void)json_array_append_new(
@@ -200,25 +192,10 @@ int intent_save(const char *dir, const char *boot_id, const struct intent *i, st
     j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o}", "vm", i->vm, "uid", i->uid, "bootID",
                   boot_id, "incarnation", (json_int_t)i->incarnation, "token", (json_int_t)i->token,
                   "plan", plan_to_json(&i->plan), "volumes", vols);
-    text = json_dumps(j, JSON_INDENT(1) | JSON_SORT_KEYS);
+    text = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
     CHECK(text != NULL);
-    rc = intent_write_file(path, text, i->plan.latch != VM_LATCH_NONE, err);
-    free(text);
     json_decref(j);
-    free(path);
-    return rc;
-}
-
-int intent_remove(const char *dir, const char *vm, struct err *err)
-{
-    char *path = mem_printf("%s/%s" SUFFIX, dir, vm);
-    int rc = 0;
-
-    if (unlink(path) != 0 && errno != ENOENT) {
-        rc = err_native(err, ERR_SYS, "errno", errno, "remove %s", path);
-    }
-    free(path);
-    return rc;
+    return text;
 }
 
 static int plan_from_json(const json_t *j, bool same_boot, struct vm_intent *ret, struct err *err)
@@ -250,23 +227,14 @@ static int plan_from_json(const json_t *j, bool same_boot, struct vm_intent *ret
     return 0;
 }
 
-static int record_parse(const char *text, const char *vm, const char *boot_id, struct intent *ret,
-                        struct err *err)
+int intent_decode(const json_t *j, const char *boot_id, struct intent *ret, struct err *err)
 {
-    json_error_t je;
-    json_t *j = json_loads(text, JSON_REJECT_DUPLICATES, &je);
     bool same_boot = str_eq(jget_str(j, "bootID", ""), boot_id);
     const json_t *vols = jget(j, "volumes");
     int rc;
 
-    intent_init(ret, vm);
-    if (j == NULL) {
-        rc = err_set(err, ERR_CORRUPT, "line %d: %s", je.line, je.text);
-    } else if (!str_eq(jget_str(j, "vm", ""), vm)) {
-        rc = err_set(err, ERR_CORRUPT, "it is of vm \"%.60s\"", jget_str(j, "vm", ""));
-    } else {
-        rc = plan_from_json(jget(j, "plan"), same_boot, &ret->plan, err);
-    }
+    intent_init(ret, jget_str(j, "vm", ""));
+    rc = plan_from_json(jget(j, "plan"), same_boot, &ret->plan, err);
     if (rc == 0) {
         free(ret->uid);
         ret->uid = mem_strdup(jget_str(j, "uid", ""));
@@ -279,57 +247,8 @@ static int record_parse(const char *text, const char *vm, const char *boot_id, s
                            jget_str(json_array_get(vols, i), "name", ""));
         }
     }
-    json_decref(j);
     if (rc != 0) {
         intent_done(ret);
     }
     return rc;
-}
-
-static void load_one(const char *dir, const char *file, const char *boot_id,
-                     void (*fn)(void *ctx, const struct intent *i), void *ctx)
-{
-    char *path = mem_printf("%s/%s", dir, file);
-    char *vm = mem_strndup(file, strlen(file) - strlen(SUFFIX));
-    char *text = NULL;
-    struct intent i;
-    struct err err;
-    int rc = intent_read_file(path, &text, &err);
-
-    if (rc == 0) {
-        rc = record_parse(text, vm, boot_id, &i, &err);
-    }
-    if (rc == 0) {
-        fn(ctx, &i);
-        intent_done(&i);
-    } else {
-        char *bad = mem_printf("%s.bad", path);
-
-        lg_warn("intent", "file=%s err=\"%s\" msg=\"record set aside; what it said is unknown\"",
-                path, err.msg);
-        (void)rename(path, bad);
-        free(bad);
-    }
-    free(text);
-    free(vm);
-    free(path);
-}
-
-int intent_load(const char *dir, const char *boot_id, void (*fn)(void *ctx, const struct intent *i),
-                void *ctx, struct err *err)
-{
-    struct dirent **names = NULL;
-    int n = scandir(dir, &names, NULL, alphasort);
-
-    if (n < 0) {
-        return err_native(err, ERR_SYS, "errno", errno, "read folder %s", dir);
-    }
-    for (int i = 0; i < n; i++) {
-        if (str_ends(names[i]->d_name, SUFFIX) && strlen(names[i]->d_name) > strlen(SUFFIX)) {
-            load_one(dir, names[i]->d_name, boot_id, fn, ctx);
-        }
-        free(names[i]);
-    }
-    free(names);
-    return 0;
 }

@@ -293,14 +293,46 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+/* Opened anew, as the next agent does it: what it finds; bad lines have been dropped then. */
+static struct loaded reopened(struct intent_log **log, const char *dir, const char *boot)
+{
+    struct loaded l = { 0 };
+    struct err err;
+
+    intent_close(*log);
+    *log = intent_open(dir, boot, on_intent, &l, &err);
+    assert_non_null(*log);
+    return l;
+}
+
+static void add_text(const char *dir, const char *file, const char *text)
+{
+    char path[64];
+    FILE *f;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+    f = fopen(path, "a");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static off_t size_of(const char *dir, const char *file)
+{
+    char path[64];
+    struct stat st;
+
+    (void)snprintf(path, sizeof(path), "%s/%s", dir, file);
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
 static void intents_survive(void **state)
 {
     char dir[] = "/tmp/picket-intent-XXXXXX";
-    char path[64];
+    struct intent_log *log = NULL;
     struct intent i;
-    struct loaded l = { 0 };
+    struct loaded l;
     struct err err;
-    FILE *f;
 
     (void)state;
     assert_non_null(mkdtemp(dir));
@@ -317,38 +349,129 @@ static void intents_survive(void **state)
     intent_add_vol(&i, "vg", "v1");
     intent_add_vol(&i, "vg", "v1");
     assert_int_equal(i.n_vols, 1);
-    assert_int_equal(intent_save(dir, "boot-1", &i, &err), 0);
-    assert_int_equal(intent_load(dir, "boot-1", on_intent, &l, &err), 0);
-    assert_int_equal(l.n, 1);
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 0);
+    i.plan.restarts_total = 6;
+    assert_int_equal(intent_save(log, &i, &err), 0);
+    i.plan.restarts_total = 7;
+    assert_int_equal(intent_save(log, &i, &err), 0);
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1); /* the newest */
     assert_true(vm_intent_equal(&l.plan, &i.plan));
     assert_string_equal(l.uid, "u1");
     assert_string_equal(l.group, "vg");
     /* Another boot: times and volumes mean nothing any more, the latch does. */
-    l = (struct loaded){ 0 };
-    assert_int_equal(intent_load(dir, "boot-2", on_intent, &l, &err), 0);
+    l = reopened(&log, dir, "boot-2");
     assert_int_equal(l.plan.phase, VM_PHASE_STOPPED);
     assert_int_equal(l.plan.latch, VM_LATCH_POWEROFF);
     assert_int_equal(l.plan.n_restarts, 0);
     assert_int_equal(l.n_vols, 0);
-    /* A damaged record is set aside, the others are read. */
-    (void)snprintf(path, sizeof(path), "%s/vm0.json", dir);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    assert_true(fputs("{\"vm\": \"vm0\", ", f) >= 0);
-    assert_int_equal(fclose(f), 0);
-    l = (struct loaded){ 0 };
-    assert_int_equal(intent_load(dir, "boot-1", on_intent, &l, &err), 0);
+    /* A damaged record is skipped and kept aside, the others are read. */
+    add_text(dir, "log", "{\"vm\": \"vm0\", \n");
+    l = reopened(&log, dir, "boot-1");
     assert_int_equal(l.n, 1);
-    (void)snprintf(path, sizeof(path), "%s/vm0.json.bad", dir);
-    assert_int_equal(access(path, F_OK), 0);
-    assert_int_equal(intent_remove(dir, "vm1", &err), 0);
-    assert_int_equal(intent_remove(dir, "vm1", &err), 0); /* gone is gone */
-    l = (struct loaded){ 0 };
-    assert_int_equal(intent_load(dir, "boot-1", on_intent, &l, &err), 0);
+    assert_true(size_of(dir, "log.bad") > 0);
+    assert_int_equal(intent_remove(log, "vm1", &err), 0);
+    assert_int_equal(intent_remove(log, "vm1", &err), 0); /* gone is gone */
+    l = reopened(&log, dir, "boot-1");
     assert_int_equal(l.n, 0);
+    assert_int_equal(size_of(dir, "log"), 0);
+    intent_close(log);
     intent_done(&i);
     (void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    assert_int_equal(intent_load(dir, "boot-1", on_intent, &l, &err), ERR_SYS);
+    assert_null(intent_open(dir, "boot-1", on_intent, &l, &err));
+    assert_int_equal(err.code, ERR_SYS);
+}
+
+/* Killed in the middle of a write: the record before holds, and the next one is whole. */
+static void a_torn_intent_is_dropped(void **state)
+{
+    char dir[] = "/tmp/picket-intent-XXXXXX";
+    struct intent_log *log = NULL;
+    struct intent i;
+    struct loaded l;
+    struct err err;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    intent_init(&i, "vm1");
+    i.plan = (struct vm_intent){ .phase = VM_PHASE_RUNNING, .since_ms = 1 };
+    (void)reopened(&log, dir, "boot-1");
+    assert_int_equal(intent_save(log, &i, &err), 0);
+    add_text(dir, "log", "{\"vm\": \"vm1\", \"gone\": tr");
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1);
+    assert_int_equal(size_of(dir, "log.bad"), -1);
+    i.plan.since_ms = 2;
+    assert_int_equal(intent_save(log, &i, &err), 0);
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1);
+    assert_int_equal(l.plan.since_ms, 2);
+    intent_close(log);
+    intent_done(&i);
+    (void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What versions with a file for each machine left is read once, and loses against the log. */
+static void old_intents_are_taken_over(void **state)
+{
+    char dir[] = "/tmp/picket-intent-XXXXXX";
+    struct intent_log *log = NULL;
+    struct intent i;
+    struct loaded l;
+    struct err err;
+    char *text;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    intent_init(&i, "vm1");
+    i.plan = (struct vm_intent){ .phase = VM_PHASE_STARTING, .since_ms = 5 };
+    text = intent_encode("boot-1", &i);
+    add_text(dir, "vm1.json", text);
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1);
+    assert_int_equal(l.plan.phase, VM_PHASE_STARTING);
+    assert_int_equal(size_of(dir, "vm1.json"), -1);
+    i.plan.phase = VM_PHASE_RUNNING;
+    assert_int_equal(intent_save(log, &i, &err), 0);
+    add_text(dir, "vm1.json", text); /* the agent died before it had removed it */
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1);
+    assert_int_equal(l.plan.phase, VM_PHASE_RUNNING);
+    free(text);
+    intent_close(log);
+    intent_done(&i);
+    (void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The file is rewritten before it holds much more than what counts. */
+static void intents_do_not_grow(void **state)
+{
+    char dir[] = "/tmp/picket-intent-XXXXXX";
+    struct intent_log *log = NULL;
+    struct intent i;
+    struct loaded l;
+    struct err err;
+    off_t most = 0;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    intent_init(&i, "vm1");
+    i.plan.phase = VM_PHASE_RUNNING;
+    (void)reopened(&log, dir, "boot-1");
+    for (uint64_t n = 1; n <= 20000; n++) {
+        i.plan.since_ms = n;
+        assert_int_equal(intent_save(log, &i, &err), 0);
+        most = size_of(dir, "log") > most ? size_of(dir, "log") : most;
+    }
+    assert_in_range(most, 1U << 20, 2U << 20);
+    assert_true(size_of(dir, "log") < most);
+    l = reopened(&log, dir, "boot-1");
+    assert_int_equal(l.n, 1);
+    assert_int_equal(l.plan.since_ms, 20000);
+    intent_close(log);
+    intent_done(&i);
+    (void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 int main(void)
@@ -361,6 +484,9 @@ int main(void)
         cmocka_unit_test(newer_events_win),
         cmocka_unit_test(views_grow_old),
         cmocka_unit_test(intents_survive),
+        cmocka_unit_test(a_torn_intent_is_dropped),
+        cmocka_unit_test(old_intents_are_taken_over),
+        cmocka_unit_test(intents_do_not_grow),
     };
 
     lg_set_level(LG_ERR);
