@@ -359,6 +359,25 @@ void change_submit_with(struct node *n, const struct change *changes, size_t cou
     arena_done(&a);
 }
 
+void change_submit_if(struct node *n, const struct change *changes, size_t count,
+                      const struct actor *actor, const struct txn_cmp *cmps, size_t n_cmps,
+                      node_cb *cb, void *data)
+{
+    struct arena a = { 0 };
+    struct cmd c = { .op = CMD_TXN, .actor = *actor };
+    struct submit *s = OBJ_NEW(struct submit);
+
+    s->cb = cb;
+    s->data = data;
+    c.txn.cmp = ARENA_ARRAY(&a, struct txn_cmp, count + n_cmps + 1);
+    c.txn.then_ops = ARENA_ARRAY(&a, struct txn_op, count + 1);
+    for (size_t i = 0; i < n_cmps; i++) {
+        c.txn.cmp[c.txn.n_cmp++] = cmps[i];
+    }
+    submit_txn(n, changes, count, &c, &a, false, s);
+    arena_done(&a);
+}
+
 void change_submit(struct node *n, const struct change *changes, size_t count,
                    const struct actor *actor, bool once, node_cb *cb, void *data)
 {

@@ -49,6 +49,10 @@ int change_delete(struct node *n, const struct kind *k, const char *name, const 
  * meanwhile. */
 void change_submit(struct node *n, const struct change *changes, size_t count,
                    const struct actor *actor, bool once, node_cb *cb, void *data);
+/* The same, if these hold, too. */
+void change_submit_if(struct node *n, const struct change *changes, size_t count,
+                      const struct actor *actor, const struct txn_cmp *cmps, size_t n_cmps,
+                      node_cb *cb, void *data);
 /* The same under this node's session, with one compare and one put more (the record of a request,
  * request.h). */
 void change_submit_with(struct node *n, const struct change *changes, size_t count,

@@ -83,16 +83,61 @@ const json_t *ctl_report(const struct controller *c, const char *host, const cha
     return NULL;
 }
 
+static const struct s_inc *proved_of(const struct pass *p, uint64_t incarnation)
+{
+    for (size_t i = 0; i < p->n_proved; i++) {
+        if (p->proved[i].number == incarnation) {
+            return &p->proved[i];
+        }
+    }
+    return NULL;
+}
+
 const struct s_inc *pass_inc(const struct pass *p, const char *host)
 {
     const struct world_host *h = world_host(p->c->world, host);
+    const struct s_inc *proved;
 
-    return h == NULL || h->inc.number == 0 ? NULL : &h->inc;
+    if (h == NULL || h->inc.number == 0) {
+        return NULL;
+    }
+    proved = proved_of(p, h->inc.number);
+    return proved != NULL ? proved : &h->inc;
 }
 
-const struct s_lock *pass_lock(const struct pass *p, const char *plural, const char *name)
+/* What the store does with the slots of an incarnation that is proved to be off; a quarantined lock
+ * is looked at once that has happened. */
+const struct s_lock *pass_lock(struct pass *p, const char *plural, const char *name)
 {
-    return world_lock(p->c->world, plural, name);
+    const struct s_lock *l = world_lock(p->c->world, plural, name);
+    struct s_lock *next;
+    bool owner, peer;
+
+    if (l == NULL || l->quarantined || p->n_proved == 0) {
+        return l;
+    }
+    owner = l->owner.incarnation != 0 && proved_of(p, l->owner.incarnation) == NULL;
+    peer = l->peer.incarnation != 0 && proved_of(p, l->peer.incarnation) == NULL;
+    if (!owner && !peer) {
+        return NULL;
+    }
+    next = ARENA_NEW(&p->a, struct s_lock);
+    *next = *l;
+    next->owner = owner ? l->owner : (struct s_lock_slot){ 0 };
+    next->peer = peer ? l->peer : (struct s_lock_slot){ 0 };
+    next->migration_aborted = peer && l->migration_aborted;
+    return next;
+}
+
+void pass_proved(struct pass *p, const char *host)
+{
+    const struct s_inc *inc = pass_inc(p, host);
+
+    if (inc != NULL && p->n_proved < PASS_PROVED_MAX && proved_of(p, inc->number) == NULL) {
+        p->proved[p->n_proved] = *inc;
+        p->proved[p->n_proved].fencing = 0;
+        p->proved[p->n_proved++].state = INC_FENCED;
+    }
 }
 
 bool pass_host_ready(const struct pass *p, const char *host)
@@ -202,6 +247,7 @@ static void some_objects(struct pass *p)
 static void pass_run(struct controller *c)
 {
     struct pass *p;
+    bool placed;
 
     c->dirty = false;
     c->passes++;
@@ -219,10 +265,12 @@ static void pass_run(struct controller *c)
     ctl_terms_pass(p);
     ctl_device_pass(p);
     ctl_avoid_pass(p);
-    if (ctl_place_pass(p)) {
-        p->more = true; /* that was enough for one turn */
-    } else {
+    placed = ctl_place_pass(p);
+    p->more = p->more || placed;
+    if (!placed) {
         ctl_migration_pass(p);
+    }
+    if (!placed || p->n_proved > 0) { /* placement is enough for one turn, but a failover waits */
         some_objects(p);
     }
     if (!p->more) {

@@ -1,6 +1,7 @@
 /* Changes and commands of a pass. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -139,10 +140,26 @@ void ctl_submit(struct controller *c, struct cmd *cmd)
     node_submit(c->node, cmd, false, answered, c);
 }
 
+/* The store has noted the boots that may never come back (safety.h: s/boot/): without that note the
+ * proof was refused, and what counts on it is decided anew. */
+static size_t proved_cmps(struct pass *p, struct txn_cmp *out)
+{
+    for (size_t i = 0; i < p->n_proved; i++) {
+        const struct s_inc *inc = &p->proved[i];
+        const char *key = arena_printf(&p->a, "s/boot/%s/%s", inc->host_uid, inc->boot_id);
+
+        out[i] = (struct txn_cmp){ .target = CMP_VERSION,
+                                   .result = CMP_GREATER,
+                                   .key = { .p = (const uint8_t *)key, .n = strlen(key) } };
+    }
+    return p->n_proved;
+}
+
 void pass_submit(struct pass *p)
 {
     struct controller *c = p->c;
     struct actor actor = { .role = ACTOR_CONTROLLER, .name = c->node->opts.name, .term = c->term };
+    struct txn_cmp cmps[PASS_PROVED_MAX];
 
     if (p->n_changes > 0) {
         c->n_batch = p->n_changes;
@@ -151,7 +168,8 @@ void pass_submit(struct pass *p)
             (void)str_copy(c->batch[i].name, sizeof(c->batch[i].name), p->causes[i]->name);
         }
         c->inflight++;
-        change_submit(c->node, p->changes, p->n_changes, &actor, false, batch_answered, c);
+        change_submit_if(c->node, p->changes, p->n_changes, &actor, cmps, proved_cmps(p, cmps),
+                         batch_answered, c);
     }
     for (size_t i = 0; i < p->n_changes; i++) {
         change_done(&p->changes[i]);

@@ -179,4 +179,9 @@ void ctl_fence_pass(struct pass *p)
     pass_recheck(p, plan.recheck_at_ms);
     fence_record_tests(fa);
     ctl_host_pass(p, &plan);
+    for (size_t i = 0; i < plan.n_items; i++) {
+        if (plan.items[i].kind == DECIDE_PROOF && plan.items[i].proof != DECIDE_PROOF_SCSI) {
+            pass_proved(p, plan.items[i].host);
+        }
+    }
 }

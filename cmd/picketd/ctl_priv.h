@@ -37,6 +37,8 @@ struct ctl_key {
     char name[256];
 };
 
+#define PASS_PROVED_MAX 4U /* hosts whose proofs one pass can count on */
+
 struct vm_places;
 
 struct controller {
@@ -89,6 +91,9 @@ struct pass {
     size_t n_changes;
     size_t bytes;
     bool more; /* there was more to change than fits */
+    /* Incarnations whose proof this pass has submitted, as they are once it is applied. */
+    struct s_inc proved[PASS_PROVED_MAX];
+    size_t n_proved;
     struct netcheck *checks;
     size_t n_checks;
 };
@@ -102,8 +107,9 @@ struct ctl_obj *ctl_find(const struct controller *c, const char *plural, const c
 struct ctl_obj *ctl_next(const struct controller *c, const struct kind *k, size_t *pos);
 const json_t *ctl_report(const struct controller *c, const char *host, const char *plural,
                          const char *name);
-const struct s_inc *pass_inc(const struct pass *p, const char *host); /* NULL: none */
-const struct s_lock *pass_lock(const struct pass *p, const char *plural, const char *name);
+/* The next two as they are once the proofs of this pass are applied; NULL: none. */
+const struct s_inc *pass_inc(const struct pass *p, const char *host);
+const struct s_lock *pass_lock(struct pass *p, const char *plural, const char *name);
 /* Live incarnation and a lease that has not run out. */
 bool pass_host_ready(const struct pass *p, const char *host);
 
@@ -115,6 +121,9 @@ void pass_delete(struct pass *p, const struct ctl_obj *o);
 /* No room for another change in this pass. */
 bool pass_full(const struct pass *p);
 void pass_submit(struct pass *p);
+/* A proof that releases everything was submitted: what else this pass decides counts on it, and its
+ * changes are made only if it was taken. */
+void pass_proved(struct pass *p, const char *host);
 
 /* Submit a command as this term's controller. */
 void ctl_submit(struct controller *c, struct cmd *cmd);

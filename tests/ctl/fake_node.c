@@ -60,6 +60,9 @@ void node_submit(struct node *n, struct cmd *cmd, bool once, node_cb *cb, void *
     f->writes++;
     if (prng_below(&f->prng, 100) < f->fail_percent) {
         (void)err_set(&err, ERR_CONFLICT, "somebody was faster");
+    } else if (f->refuse != CMD_NONE && cmd->op == f->refuse) {
+        (void)err_set(&err, ERR_REFUSED, "refused by the test");
+        f->refuse = CMD_NONE;
     } else if (apply(f, cmd, &a, &ans) != 0) {
         (void)err_set(&err, f->last_code, "%s", f->last_msg);
     }

@@ -22,6 +22,7 @@ struct fake {
     uint64_t turns;        /* of the loop */
     uint64_t worst_us;     /* longest turn */
     uint64_t fail_percent; /* of the controllers' transactions, as if somebody had been faster */
+    enum cmd_op refuse;    /* the controllers' next command of this kind is refused; CMD_NONE */
     struct prng prng;
     int last_code;
     uint64_t last_value;

@@ -731,6 +731,113 @@ static void test_margins(void **state)
     fake_free(f);
 }
 
+/* --- takeover ----------------------------------------------------------------------------------
+ */
+
+static uint64_t fencing_of(struct fake *f, const char *host)
+{
+    struct arena a = { 0 };
+    struct s_inc inc = { 0 };
+    struct err err;
+    uint64_t id =
+        s_inc_get(f->n.store, fake_incarnation(f, host), &a, &inc, &err) == 0 ? inc.fencing : 0;
+
+    arena_done(&a);
+    return id;
+}
+
+static void result_arrives(struct fake *f, const char *host)
+{
+    struct cmd c = { .op = CMD_FENCE_RESULT,
+                     .actor = { .role = ACTOR_EXECUTOR, .name = "witness" } };
+
+    c.safety.fencing = fencing_of(f, host);
+    c.safety.attempt = 1;
+    c.safety.device = "pdu";
+    c.safety.result = FENCE_RESULT_SUCCEEDED;
+    assert_int_equal(fake_cmd(f, &c), 0);
+    controller_wake(f->n.ctl);
+}
+
+/* host0 with vm1 stopped renewing; the executor has just read it back as off. */
+static struct fake *about_to_be_proved(void)
+{
+    struct fake *f = fake_new(21);
+    static const char *const names[] = { "host0", "host1", "host2" };
+    json_t *h;
+
+    fake_put(f, simple("FenceDevice", "pdu",
+                       json_pack("{s:s, s:s}", "type", "ApcSnmp", "address", "192.0.2.9")));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        fake_host(f, names[i], "6Gi", 4, "r1");
+    }
+    h = fake_get(f, "hosts", "host0");
+    jset(h, "spec.fencing", json_pack("[{s:[s]}]", "devices", "pdu"));
+    jset(h, "metadata.labels.role", json_string("old"));
+    fake_put(f, h);
+    fake_put(f, simple("VirtualMachine", "vm1",
+                       json_pack("{s:s, s:{s:{s:s}}}", "memory", "2Gi", "placement", "hostSelector",
+                                 "role", "old")));
+    fake_settle(f);
+    assert_int_equal(fake_acquire(f, "host0", "vm1"), 0);
+    h = fake_get(f, "virtualmachines", "vm1");
+    (void)json_object_del(json_object_get(h, "spec"), "placement");
+    fake_put(f, h);
+    fake_settle(f);
+    f->n.ctl->since_ms = 1; /* it has led for long: leases are what they are */
+    fake_lease(f, "host0", false);
+    fake_settle(f);
+    result_arrives(f, "host0");
+    return f;
+}
+
+/* Turn the loop until the leader has submitted the proof, and not once more. */
+static void until_proved(struct fake *f)
+{
+    for (unsigned i = 0; i < 1000 && fencing_of(f, "host0") != 0; i++) {
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(fencing_of(f, "host0"), 0);
+}
+
+/* The new hosts of its machines are written along with the proof, not a round later. */
+static void test_takeover_in_one_pass(void **state)
+{
+    struct fake *f = about_to_be_proved();
+    char host[32];
+
+    (void)state;
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    until_proved(f);
+    assert_string_not_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    assert_string_not_equal(host, "");
+    assert_int_equal(fake_acquire(f, host, "vm1"), 0);
+    fake_settle(f);
+    fake_free(f);
+}
+
+/* The store knows better than the leader: without the proof nothing of what counted on it is
+ * written. */
+static void test_takeover_needs_the_proof(void **state)
+{
+    struct fake *f = about_to_be_proved();
+    char host[32];
+
+    (void)state;
+    f->refuse = CMD_PROOF;
+    for (unsigned i = 0; i < 1000 && f->refuse != CMD_NONE; i++) {
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(f->refuse, CMD_NONE);
+    assert_int_not_equal(fencing_of(f, "host0"), 0);
+    assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    usleep(60000); /* after a refusal the controllers wait */
+    until_proved(f);
+    fake_settle(f);
+    assert_string_not_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -746,6 +853,8 @@ int main(void)
         cmocka_unit_test(test_macs),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_netcheck),
+        cmocka_unit_test(test_takeover_in_one_pass),
+        cmocka_unit_test(test_takeover_needs_the_proof),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
