@@ -86,7 +86,7 @@ static struct {
     pthread_mutex_t lock;
     enum fk_mode mode[FK_KINDS];
     int rc;
-    unsigned calls[FK_KINDS];
+    _Atomic unsigned calls[FK_KINDS];
     struct fk_dom doms[FK_DOMS];
     struct fk_pending ops[FK_OPS];
     struct fk_event events[FK_DOMS];
@@ -94,12 +94,14 @@ static struct {
     struct map nodes; /* path -> char * */
     uint32_t next_domid;
     int fd;
-    bool list_fails, xs_fails, ctx_fails, half; /* half: an aborted creation leaves something */
-    bool pv;                                    /* what libxl_domain_info says of every domain */
-    bool want_disaster, ctx_open, xs_open;
-    unsigned ctxs;
+    _Atomic bool list_fails, xs_fails, ctx_fails,
+        half; /* half: an aborted creation leaves something */
+    bool pv;  /* what libxl_domain_info says of every domain */
+    _Atomic bool want_disaster, ctx_open, xs_open;
+    _Atomic unsigned ctxs;
     uint64_t need_kb, free_kb;
-    unsigned sigchld, stop_after_create_ms;
+    _Atomic unsigned sigchld;
+    unsigned stop_after_create_ms;
     const libxl_event_hooks *hooks;
     void *hooks_user;
     const xentoollog_logger *logger;

@@ -124,7 +124,7 @@ struct rig {
     struct xen_mover *a, *b; /* source, target */
     struct xen_move *out, *in;
     int out_fd, in_fd;
-    unsigned notified;
+    _Atomic unsigned notified;
     struct err err;
 };
 
@@ -132,7 +132,7 @@ static void on_notify(void *ctx)
 {
     struct rig *r = ctx;
 
-    (void)__atomic_add_fetch(&r->notified, 1, __ATOMIC_SEQ_CST);
+    r->notified++;
 }
 
 static void free_address(char *dst, size_t size)
