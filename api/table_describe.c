@@ -90,6 +90,41 @@ static void add_conditions(struct buf *out, const json_t *conditions, uint64_t n
     buf_done(&table);
 }
 
+/* How a person gets at the console and the screen: status.console says where they are, such as
+ * "tty /dev/pts/3, vnc 127.0.0.1:5901". */
+static void add_reach(struct buf *out, const json_t *vm)
+{
+    const char *console = jget_str(vm, "status.console", "");
+    const char *host = jget_str(vm, "status.host", "");
+    const char *vnc = strstr(console, "vnc ");
+    const char *port;
+    size_t n;
+
+    if (strstr(console, "tty ") != NULL) {
+        buf_printf(out, "%-13s picket console %s\n", "Console:", obj_name(vm));
+    }
+    if (vnc == NULL || host[0] == '\0') {
+        return;
+    }
+    vnc += strlen("vnc ");
+    n = strcspn(vnc, ", ");
+    port = memrchr(vnc, ':', n);
+    if (port == NULL) {
+        return;
+    }
+    port++;
+    n = (size_t)(port - vnc) - 1;
+    buf_printf(out, "%-13s VNC %.*s on %s: ", "Screen:", (int)strcspn(vnc, ", "), vnc, host);
+    if (str_starts(vnc, "127.") || str_starts(vnc, "[::1]") || str_starts(vnc, "::1:")) {
+        buf_printf(out, "ssh -N -L %s:%.*s:%s %s, then vncviewer localhost::%s\n", port, (int)n,
+                   vnc, port, host, port);
+    } else if (str_starts(vnc, "0.0.0.0:") || str_starts(vnc, ":")) {
+        buf_printf(out, "vncviewer %s::%s\n", host, port);
+    } else {
+        buf_printf(out, "vncviewer %.*s::%s\n", (int)n, vnc, port);
+    }
+}
+
 void describe_print(const struct kind *k, const json_t *obj, uint64_t now_wall_ms, struct buf *out)
 {
     json_t *copy = json_deep_copy(obj);
@@ -123,6 +158,9 @@ void describe_print(const struct kind *k, const json_t *obj, uint64_t now_wall_m
         add_yaml(out, "Status", status);
         add_conditions(out, conditions, now_wall_ms);
         json_decref(conditions);
+    }
+    if (str_eq(k->name, "VirtualMachine")) {
+        add_reach(out, copy);
     }
     json_decref(copy);
 }

@@ -13,6 +13,7 @@
 
 #include <uv.h>
 
+#include "reconciler/console.h"
 #include "reconciler/drv.h"
 
 struct agent;
@@ -50,6 +51,10 @@ int agent_start(uv_loop_t *loop, const struct agent_opts *opts, struct drv *drv,
                 struct err *err) ERR_USED;
 /* Let go of everything and free; guests, locks and the watchdog's deadline stay. */
 void agent_stop(struct agent *a, void (*on_stopped)(void *ctx), void *ctx);
+
+/* The console of a guest of this host, as console_opts.where wants it. */
+int agent_console(struct agent *a, const char *vm, struct console_where *ret,
+                  struct err *err) ERR_USED;
 
 /* For tests and the status: the step it is in ("Running" when it reconciles). */
 const char *agent_phase(const struct agent *a);

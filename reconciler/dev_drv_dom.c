@@ -53,6 +53,8 @@ static void fill(const struct dev_state *s, struct drv_domain *ret)
     if (alive(s, &letter)) {
         ret->state = letter == 'T' || letter == 't' || s->suspended ? DOM_PAUSED : DOM_RUNNING;
         ret->detail = s->suspended ? mem_strdup("suspended to be moved") : NULL;
+        ret->tty = mem_strdup(s->tty);
+        ret->console = s->tty == NULL ? NULL : mem_printf("tty %s", s->tty);
         return;
     }
     ret->state = DOM_STOPPED;

@@ -16,6 +16,7 @@
 /* A state file. */
 struct dev_state {
     char *vm, *uid, *boot;
+    char *tty; /* of its console, NULL: none */
     char *disks[DEV_DISKS_MAX];
     size_t n_disks;
     uint64_t incarnation, token, start, since_wall_ms, memory;

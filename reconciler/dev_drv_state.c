@@ -21,6 +21,7 @@ void dev_state_done(struct dev_state *s)
     free(s->vm);
     free(s->uid);
     free(s->boot);
+    free(s->tty);
     *s = (struct dev_state){ 0 };
 }
 
@@ -93,6 +94,8 @@ static bool parse_line(char *line, struct dev_state *s)
         set(&s->uid, value);
     } else if (str_eq(line, "boot")) {
         set(&s->boot, value);
+    } else if (str_eq(line, "tty")) {
+        set(&s->tty, value);
     } else if (str_eq(line, "disk")) {
         if (s->n_disks == DEV_DISKS_MAX) {
             return false;

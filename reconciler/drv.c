@@ -188,6 +188,7 @@ void drv_domain_copy(struct drv_domain *dst, const struct drv_domain *src)
     dst->uid = mem_strdup(src->uid);
     dst->detail = mem_strdup(src->detail);
     dst->console = mem_strdup(src->console);
+    dst->tty = mem_strdup(src->tty);
 }
 
 void drv_domain_done(struct drv_domain *d)
@@ -196,6 +197,7 @@ void drv_domain_done(struct drv_domain *d)
     free(d->uid);
     free(d->detail);
     free(d->console);
+    free(d->tty);
     *d = (struct drv_domain){ 0 };
 }
 

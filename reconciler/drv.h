@@ -64,6 +64,7 @@ struct drv_domain {
     uint32_t vcpus;               /* online; 0: this driver cannot say */
     int64_t id;                   /* domid or pid, for people */
     char *console;                /* where its console and its screen are, or NULL */
+    char *tty;                    /* the console's terminal, which can be opened, or NULL */
 };
 
 struct drv_volume {

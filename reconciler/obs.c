@@ -306,6 +306,7 @@ void obs_domain_get(const struct obs *o, const char *vm, uint64_t now_ms, struct
         .memory_target_bytes = e->d.memory_target_bytes,
         .vcpus = e->d.vcpus,
         .console = e->d.console,
+        .tty = e->d.tty,
         .id = e->d.id,
         .seen_ms = e->seen_ms == 0 ? 0 : freshness(o, o->full_doms_ms, e->seen_ms, now_ms),
     };

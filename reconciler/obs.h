@@ -30,6 +30,7 @@ struct obs_domain {
     uint64_t memory_target_bytes;
     uint32_t vcpus;
     const char *console;
+    const char *tty;
     int64_t id;
     uint64_t seen_ms;       /* 0: never */
     uint64_t look_after_ms; /* the next enumeration should not come earlier */

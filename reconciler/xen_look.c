@@ -76,6 +76,7 @@ static void dom_free(struct xen_work *w, struct xen_dom *d)
     free(d->vm);
     free(d->uid);
     free(d->console);
+    free(d->tty);
     free(d);
 }
 
@@ -268,6 +269,7 @@ static bool view(const struct xen_work *w, const char *vm, struct drv_domain *re
     ret->memory_target_bytes = d->target_bytes;
     ret->vcpus = d->vcpus_online;
     ret->console = mem_strdup(d->console);
+    ret->tty = mem_strdup(d->tty);
     ret->id = d->domid;
     if (second == NULL) {
         describe(w, d, ret);
@@ -285,7 +287,8 @@ static bool differs(const struct drv_domain *a, const struct drv_domain *b)
 {
     return a->state != b->state || a->reason != b->reason || a->id != b->id ||
            a->memory_target_bytes != b->memory_target_bytes || a->vcpus != b->vcpus ||
-           !str_eq(a->detail, b->detail) || !str_eq(a->console, b->console);
+           !str_eq(a->detail, b->detail) || !str_eq(a->console, b->console) ||
+           !str_eq(a->tty, b->tty);
 }
 
 /* The loop is told when it was not told the same before.  Takes what *d points to. */
@@ -327,14 +330,33 @@ void xen_dom_gone(struct xen_work *w, struct xen_dom *d)
 /* --- scanning ----------------------------------------------------------------------------------
  */
 
+/* What libxl_primary_console_get_tty gives: of an HVM guest the first serial port, which the device
+ * model serves, else the console of xenconsoled. */
+static char *console_tty(struct xen_work *w, uint32_t domid)
+{
+    static const char *const nodes[] = { "serial/0/tty", "console/tty" };
+
+    for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
+        char *tty = xen_node(w, domid, nodes[i]);
+
+        if (tty != NULL && tty[0] != '\0') { /* empty until somebody serves it */
+            return tty;
+        }
+        free(tty);
+    }
+    return NULL;
+}
+
 /* Where a person finds its console and its screen: "tty /dev/pts/3, vnc 127.0.0.1:5901". */
 static void update_console(struct xen_work *w, struct xen_dom *d)
 {
-    char *tty = xen_node(w, d->domid, "console/tty");
+    char *tty = console_tty(w, d->domid);
     char *port = xen_node(w, d->domid, "console/vnc-port");
     char *listen = port == NULL ? NULL : xen_node(w, d->domid, "console/vnc-listen");
 
     free(d->console);
+    free(d->tty);
+    d->tty = mem_strdup(tty);
     d->console = NULL;
     if (tty != NULL || port != NULL) {
         d->console = mem_printf("%s%s%s%s%s%s%s", tty == NULL ? "" : "tty ", tty == NULL ? "" : tty,

@@ -97,7 +97,7 @@ struct xen_dom {
     uint64_t memory_bytes;
     uint64_t target_bytes; /* of the balloon */
     uint32_t vcpus_online;
-    char *console;
+    char *console, *tty;
     bool suspended;        /* shut down to be moved */
     uint64_t suspended_ms; /* since then, as far as we saw */
     bool asked;            /* we asked it to shut down */

@@ -26,6 +26,7 @@
 #include "base/prio.h"
 #include "base/str.h"
 #include "reconciler/agent.h"
+#include "reconciler/console.h"
 #include "reconciler/dev_drv.h"
 #include "reconciler/host_lvm.h"
 #include "reconciler/host_objects.h"
@@ -94,7 +95,8 @@ struct program {
     uv_loop_t loop;
     uv_signal_t term, intr;
     struct agent *agent;
-    struct host_apply *objects; /* the driver's; NULL: dev */
+    struct console_srv *consoles; /* NULL: not begun */
+    struct host_apply *objects;   /* the driver's; NULL: dev */
     char *boot_id, *hardware_id;
     char *endpoints[RENEW_ENDPOINTS_MAX];
     size_t n_endpoints;
@@ -396,6 +398,7 @@ static void stop(struct program *p)
     p->stopping = true;
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->intr, NULL);
+    console_srv_close(p->consoles);
     agent_stop(p->agent, on_stopped, p);
 }
 
@@ -452,6 +455,32 @@ static void on_synced(void *ctx)
     if (p->objects != NULL) {
         host_objects_synced(p->objects);
     }
+}
+
+static int where(void *ctx, const char *vm, struct console_where *ret, struct err *err)
+{
+    const struct program *p = ctx;
+
+    return agent_console(p->agent, vm, ret, err);
+}
+
+static int open_consoles(struct program *p, struct err *err)
+{
+    struct console_opts o = { .loop = &p->loop,
+                              .host = p->values[OPT_NAME],
+                              .endpoints = (const char *const *)p->endpoints,
+                              .n_endpoints = p->n_endpoints,
+                              .where = where,
+                              .ctx = p };
+
+    if (p->values[OPT_TLS_CERT] != NULL &&
+        tls_ctx_load(p->values[OPT_TLS_CERT], p->values[OPT_TLS_KEY], p->values[OPT_TLS_CA], NULL,
+                     &o.tls, err) != 0) {
+        return err->code;
+    }
+    p->consoles = console_srv_new(&o);
+    tls_ctx_unref(o.tls);
+    return 0;
 }
 
 /* Two agents of one host would act against each other.  A record lock goes with the process, and is
@@ -516,6 +545,9 @@ static int start(struct program *p, struct err *err)
     rc = open_driver(p, &drv, err);
     if (rc == 0) {
         rc = agent_start(&p->loop, &o, drv, &p->agent, err);
+    }
+    if (rc == 0) {
+        rc = open_consoles(p, err);
     }
     return rc;
 }

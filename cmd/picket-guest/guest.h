@@ -22,6 +22,14 @@ struct guest {
     uint64_t start_time; /* field 22 of /proc/self/stat */
     uint64_t seq;
     bool deaf;
+    /* console (console.c) */
+    int console_fd; /* the master of its terminal; -1: it has none */
+    char tty[64];
+    char typed[80];
+    size_t n_typed;
+    char said[1024]; /* not yet written */
+    size_t n_said;
+    uint64_t flood, flooded; /* bytes to write for a test, and written */
     /* live migration (mig.c) */
     bool receive;
     uint64_t *words;       /* its memory: words[seq % MEMORY_WORDS] = seq */
@@ -33,6 +41,12 @@ struct guest {
 bool guest_write_state(const struct guest *g, const char *state, const char *reason);
 /* "WHAT FILE: errno's text" to whoever started it. */
 void guest_say(int fd, const char *what, const char *file);
+
+/* Its console: what is typed is echoed, and a line is a command. */
+void console_open(struct guest *g);
+/* Go on with it.  A reason to end for (as guest_write_state takes it), or NULL. */
+const char *console_step(struct guest *g);
+short console_events(const struct guest *g); /* of poll(2) to wait for */
 
 /* Its memory.  False: there is none to have. */
 bool mig_init(struct guest *g);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -153,6 +155,9 @@ bool guest_write_state(const struct guest *g, const char *state, const char *rea
     for (size_t i = 0; i < g->n_disks; i++) {
         buf_printf(&b, "disk=%s\n", g->disks[i]);
     }
+    if (g->tty[0] != '\0') {
+        buf_printf(&b, "tty=%s\n", g->tty);
+    }
     buf_printf(&b, "state=%s\nreason=%s\nsuspended=%" PRIu64 "\n", state, reason, g->suspended_ms);
     buf_printf(&tmp, "%s.tmp", g->state);
     fd = open(buf_cstr(&tmp), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -217,8 +222,31 @@ static void on_signal(struct guest *g, int sig)
     }
 }
 
+/* Until a signal, the console or the time: the signal, or 0. */
+static int wait_for(struct guest *g, const sigset_t *set, int sigfd, const struct timespec *wait)
+{
+    const struct timespec none = { 0 };
+    bool console = g->console_fd >= 0 && g->suspended_ms == 0;
+    struct pollfd fds[2] = { { .fd = sigfd, .events = POLLIN },
+                             { .fd = console ? g->console_fd : -1, .events = console_events(g) } };
+    const char *reason;
+    int sig;
+
+    if (sigfd < 0) {
+        return sigtimedwait(set, NULL, wait);
+    }
+    (void)ppoll(fds, 2, wait, NULL);
+    sig = sigtimedwait(set, NULL, &none);
+    reason = console && fds[1].revents != 0 ? console_step(g) : NULL;
+    if (reason != NULL) {
+        end(g, reason);
+    }
+    return sig;
+}
+
 static void run(struct guest *g, const sigset_t *set)
 {
+    int sigfd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK); /* only to be polled */
     uint64_t next = clock_now_ms();
 
     for (;;) {
@@ -240,7 +268,7 @@ static void run(struct guest *g, const sigset_t *set)
         if (g->suspended_ms != 0) {
             wait.tv_nsec = 100000000L;
         }
-        sig = sigtimedwait(set, NULL, &wait);
+        sig = wait_for(g, set, sigfd, &wait);
         if (sig > 0) {
             on_signal(g, sig);
         }
@@ -274,6 +302,7 @@ static bool begin(struct guest *g, int report)
         }
     }
     g->start_time = start_time();
+    console_open(g);
     if (!g->receive) {
         g->since_wall_ms = clock_wall_ms();
     }
@@ -347,6 +376,7 @@ int main(int argc, char **argv)
     pid_t pid;
 
     g.mig_fd = -1;
+    g.console_fd = -1;
     if (!parse(argc, argv, &g) || !mig_init(&g)) {
         return usage("an option is missing or wrong");
     }

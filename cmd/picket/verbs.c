@@ -185,6 +185,21 @@ static const struct cli_verb verbs[] = {
       "  picket migrate vm1 node3\n"
       "  picket migrate vm1 --live --bandwidth 50Mi\n" COMMON,
       verb_migrate },
+    { "console", "Hosts", "the text console of a VM, in this terminal", "VM [--take]",
+      "Through any member, on whichever host the VM runs. Leave it with ^] (Ctrl and ]); the "
+      "guest\n"
+      "goes on. It ends by itself, with the reason, when the guest does. One person has a console\n"
+      "at a time: who comes second is told who has it. Standard input may be a file or a pipe; "
+      "its\n"
+      "end ends nothing.\n"
+      "\n"
+      "  --take                take it over from whoever has it\n"
+      "  -q, --quiet           say nothing of your own\n"
+      "\n"
+      "Examples:\n"
+      "  picket console vm1\n"
+      "  picket console --take vm1\n" COMMON,
+      verb_console },
     { "retry", "Hosts", "try a VM again that was given up", "VM...",
       "After too many crashes or failed starts a host is left alone for a while, and a guest that\n"
       "ended by itself stays off. This forgets all of that, and what is waiting is tried at once.\n"

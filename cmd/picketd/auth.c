@@ -81,6 +81,19 @@ int auth_operator(const struct stream_peer *p, struct err *err)
     return 0;
 }
 
+int auth_console(const struct stream_peer *p, const char *vm, struct err *err)
+{
+    if (auth_known(p, err) != 0) {
+        return err->code;
+    }
+    if (!is_role(p, "picket:admins") && !is_role(p, "picket:operators")) {
+        return err_set(err, ERR_DENIED,
+                       "%s \"%s\" may not use the console of %s; admins and operators may", p->role,
+                       p->name, vm);
+    }
+    return 0;
+}
+
 struct actor auth_actor(const struct stream_peer *p)
 {
     struct actor a = { .role = ACTOR_USER, .name = p->name };

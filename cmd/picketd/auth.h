@@ -17,6 +17,8 @@ int auth_object(const struct stream_peer *peer, const struct kind *k, const char
 int auth_agent(const struct stream_peer *peer, const char *host, struct err *err) ERR_USED;
 /* Fencing by hand, confirmations. */
 int auth_operator(const struct stream_peer *peer, struct err *err) ERR_USED;
+/* The console of a guest: as good as a password of it. */
+int auth_console(const struct stream_peer *peer, const char *vm, struct err *err) ERR_USED;
 /* As whom commands of this peer enter the log. */
 struct actor auth_actor(const struct stream_peer *peer);
 

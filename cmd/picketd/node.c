@@ -8,6 +8,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "cmd/picketd/certs.h"
+#include "cmd/picketd/console.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/exec.h"
 #include "cmd/picketd/fsm.h"
@@ -552,6 +553,7 @@ int node_start(struct node *n, const struct node_opts *opts, uv_loop_t *loop, st
     n->ctl = controller_new(n);
     n->raw_leases = raw_leases_new(n);
     n->native = native_new(n);
+    n->consoles = consoles_new(n);
     rc = seal_load(n, err);
     certs_start(n);
     if (rc == 0 && opts->tls_cert != NULL) {

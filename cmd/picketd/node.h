@@ -48,6 +48,7 @@ struct executor;
 struct prober;
 struct raw_leases;
 struct native;
+struct consoles;
 
 struct node {
     struct node_opts opts;
@@ -72,6 +73,7 @@ struct node {
     struct prober *prober;
     struct raw_leases *raw_leases;
     struct native *native;
+    struct consoles *consoles;
     uint64_t started_ms;
     uint64_t quorate_since_ms; /* 0: no leader known */
     struct reign reign;

@@ -15,6 +15,7 @@
 #include "cmd/picketd/backup.h"
 #include "cmd/picketd/certs.h"
 #include "cmd/picketd/change.h"
+#include "cmd/picketd/console.h"
 #include "cmd/picketd/join.h"
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/native.h"
@@ -321,7 +322,11 @@ static void route_kind(struct rest *r, const char *rest)
         memcpy(r->name, slash + 1, len);
         r->name[len] = 0;
     }
-    if (str_eq(r->k->name, "Host") && r->sub[0] != 0 && !str_eq(r->sub, "status")) {
+    if (str_eq(r->k->name, "Host") && str_eq(r->sub, "console")) {
+        console_wait_request(r);
+    } else if (str_eq(r->k->name, "VirtualMachine") && str_eq(r->sub, "console")) {
+        console_request(r);
+    } else if (str_eq(r->k->name, "Host") && r->sub[0] != 0 && !str_eq(r->sub, "status")) {
         rest_host_op(r);
     } else if (r->sub[0] != 0 && !str_eq(r->sub, "status")) {
         not_found(r);

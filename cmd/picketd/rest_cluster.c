@@ -7,6 +7,7 @@
 #include "base/obj.h"
 #include "base/version.h"
 #include "cmd/picketd/certs.h"
+#include "cmd/picketd/console.h"
 #include "cmd/picketd/ctl.h"
 #include "cmd/picketd/native.h"
 #include "cmd/picketd/rest.h"
@@ -122,10 +123,11 @@ static void loop_metrics(struct node *n, struct buf *b)
         "# TYPE picket_snapshot_index gauge\npicket_snapshot_index %" PRIu64 "\n"
         "# HELP picket_snapshot_writing one is being written\n"
         "# TYPE picket_snapshot_writing gauge\npicket_snapshot_writing %d\n"
-        "# TYPE picket_native_connections gauge\npicket_native_connections %zu\n",
+        "# TYPE picket_native_connections gauge\npicket_native_connections %zu\n"
+        "# TYPE picket_consoles gauge\npicket_consoles %zu\n",
         (double)us / 1e6, (double)cpu / 1e6, st.log_write_count, (double)st.log_write_sum_us / 1e6,
         (double)st.log_write_max_us / 1e6, st.snapshot_index, (int)st.snapshot_writing,
-        native_conns(n->native));
+        native_conns(n->native), consoles_open(n->consoles));
 }
 
 void rest_metrics(struct rest *r)

@@ -8,6 +8,7 @@
 int picket_guest_main(int argc, char **argv);
 #define main picket_guest_main
 #include "cmd/picket-guest/main.c"
+#include "cmd/picket-guest/console.c"
 #include "cmd/picket-guest/mig.c"
 #undef main
 
