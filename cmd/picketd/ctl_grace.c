@@ -17,36 +17,34 @@
 #include "cmd/picketd/record.h"
 
 #define GRACE_KEY "o/_cluster/grace"
-#define COLD_START_MS 15000U
 
-/* The whole cluster starts cold when the first leader that this process ever saw is itself. */
-static bool cold_start(const struct node *n, uint64_t now)
+/* The first leader that this process ever saw is itself. */
+static bool cold_start(const struct controller *c)
 {
-    return n->leaders_seen == 0 && now - n->started_ms < COLD_START_MS;
+    return c->node->leaders_seen == 0 && !c->led;
 }
 
 void ctl_grace_start(struct controller *c, uint64_t now)
 {
     struct node *n = c->node;
     struct timing t;
-    uint64_t rev;
+    uint64_t rev, gap;
     json_t *open = record_get(n->store, GRACE_KEY, &rev);
-    uint64_t gap;
 
     lease_timing(n, &t);
     gap = reign_gap_ms(&n->reign, now, t.lease_ms);
     c->grace_busy = false;
-    c->returned = false;
-    if (open == NULL && cold_start(n, now)) {
-        c->grace_ms = n->started_ms;
-    } else if (open != NULL || n->leaders_seen == 0 || gap > t.expiry_ms) {
+    c->returned = open != NULL || gap > t.expiry_ms;
+    if (c->returned) {
         c->grace_ms = now;
-        c->returned = true;
         lg_info("ctl", "without_leader_ms=%llu msg=\"%s: nobody is suspected for startupGrace\"",
                 (unsigned long long)gap,
                 open != NULL ? "the leader before had hosts coming back"
                              : "the cluster had no leader for longer than a lease");
+    } else if (cold_start(c)) {
+        c->grace_ms = n->started_ms;
     }
+    c->led = true;
     json_decref(open);
 }
 

@@ -50,6 +50,7 @@ struct controller {
     uint64_t grace_ms; /* the startup grace began, 0: never */
     bool returned;     /* with the return of a leader, not with a cold start */
     bool grace_busy;   /* its record is being written */
+    bool led;          /* this process has led before */
     uv_async_t wake;
     uv_timer_t timer;
     struct map hosts;    /* name -> struct ctl_host_memory */

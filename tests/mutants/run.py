@@ -7,7 +7,7 @@ A mutant is a file tests/mutants/NAME.mut:
 
   why: one line: what would go wrong
   file: raft/guard.c
-  test: unit raft_guard_test        or: sim SEEDS [SEED0]     (the first one that fails kills it)
+  test: unit raft_guard_test        or: sim SEEDS [SEED0], scenario NAME   (the first one that fails kills it)
   sample: yes                       optional: part of `make check`
   ---
   the lines that are there (once)
@@ -68,7 +68,7 @@ def sources():
         rel = "" if rel == "." else rel + "/"
         subs[:] = [s for s in subs if not (rel + s).startswith("build") and rel + s not in SKIP]
         for f in files:
-            if f.endswith((".c", ".h", ".mk", ".sh", ".py")) or f == "Makefile" \
+            if f.endswith((".c", ".h", ".mk", ".sh", ".py", ".scn")) or f == "Makefile" \
                     or rel.startswith(("tests/fixtures", "tests/golden", "examples", "docs")):
                 yield rel + f
 
@@ -108,10 +108,13 @@ def make(targets, log):
 
 
 def target(test):
-    return "build/storesim" if test[0] == "sim" else "build/unit/" + test[1]
+    return {"sim": "build/storesim", "scenario": "build/scenario/shell"}.get(test[0]) or "build/unit/" + test[1]
 
 
 def command(test):
+    if test[0] == "scenario":
+        return ["env", "PICKET_BIN_DIR=build", "PICKET_SIM_SHELL=build/scenario/shell",
+                "tests/scenario/run.py", f"tests/scenario/{test[1]}.scn"]
     if test[0] == "sim":
         return ["build/storesim", "--seeds", test[1], "--seed0", test[2] if len(test) > 2 else "1",
                 "--dir", "build/sim"]
