@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@
 
 #define ADDRMAP_ENV "PICKET_ADDRESS_MAP"
 #define ADDRMAP_MAX_LINES 10000
+
+static pthread_mutex_t addrmap_lock = PTHREAD_MUTEX_INITIALIZER; /* guards addrmap */
 
 /* The map as it was read last; keys are "HOST", "HOST:PORT", both perhaps with "/udp". */
 static struct {
@@ -147,18 +150,12 @@ static int addrmap_direct(const char *host, uint16_t port, char *dst, size_t siz
     return 0;
 }
 
-int addr_resolve(const char *host, uint16_t port, enum addr_proto proto, char *dst, size_t size,
-                 struct err *err)
+static int addrmap_resolve(const char *file, const char *host, uint16_t port, enum addr_proto proto,
+                           char *dst, size_t size, struct err *err)
 {
-    const char *file = getenv(ADDRMAP_ENV);
     const char *to;
-    int rc;
+    int rc = addrmap_refresh(file, err);
 
-    CHECK(host != NULL);
-    if (file == NULL || file[0] == '\0') {
-        return addrmap_direct(host, port, dst, size, err);
-    }
-    rc = addrmap_refresh(file, err);
     if (rc != 0) {
         return rc;
     }
@@ -171,4 +168,20 @@ int addr_resolve(const char *host, uint16_t port, enum addr_proto proto, char *d
         return err_set(err, ERR_INVALID, "%s: the address for %.200s is too long", file, host);
     }
     return 0;
+}
+
+int addr_resolve(const char *host, uint16_t port, enum addr_proto proto, char *dst, size_t size,
+                 struct err *err)
+{
+    const char *file = getenv(ADDRMAP_ENV);
+    int rc;
+
+    CHECK(host != NULL);
+    if (file == NULL || file[0] == '\0') {
+        return addrmap_direct(host, port, dst, size, err);
+    }
+    (void)pthread_mutex_lock(&addrmap_lock);
+    rc = addrmap_resolve(file, host, port, proto, dst, size, err);
+    (void)pthread_mutex_unlock(&addrmap_lock);
+    return rc;
 }

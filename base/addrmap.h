@@ -6,7 +6,7 @@
  * In production there is no map and every address stands for itself.  Under `picket dev` the file
  * named by PICKET_ADDRESS_MAP has one line an address, "DECLARED[:PORT][/udp] REAL:PORT", and an
  * address that is not in it counts as unreachable without a packet being sent (docs/dev.md).
- * The file is read again whenever its modification time or inode changed.  One thread at a time.
+ * The file is read again whenever its modification time or inode changed.  Any thread.
  */
 
 #include <stddef.h>

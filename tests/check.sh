@@ -13,7 +13,7 @@ passed=0
 failed=0
 failures=
 # The unit tests in which something of ours runs on a thread of its own; raft_cluster_test too, but it takes too long so.
-threaded=(agent_test devdrv_test net_kernel_test renew_test slot_test store_snap_test
+threaded=(addrmap_test agent_test devdrv_test net_kernel_test renew_test slot_test store_snap_test
           wake_test xen_drv_test xen_move_test)
 
 note() { printf '%-58s %s\n' "$1" "$2"; }

@@ -6,6 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +139,45 @@ static int setup(void **state)
     return 0;
 }
 
+static _Atomic bool asking;
+
+static void *ask(void *arg)
+{
+    char dst[128];
+    struct err err;
+
+    (void)arg;
+    while (asking) {
+        if (addr_resolve("node1", 80, ADDR_TCP, dst, sizeof(dst), &err) != 0 ||
+            strncmp(dst, "127.64.0.1:", 11) != 0) {
+            return &asking;
+        }
+    }
+    return NULL;
+}
+
+/* An agent's renewer asks while its main thread reads a new map. */
+static void test_two_threads(void **state)
+{
+    pthread_t thread;
+    char text[80];
+    void *bad;
+
+    (void)state;
+    write_map("node1 127.64.0.1:1\n");
+    asking = true;
+    assert_int_equal(pthread_create(&thread, NULL, ask, NULL), 0);
+    for (int i = 1; i <= 2000; i++) {
+        (void)snprintf(text, sizeof(text), "node1 127.64.0.1:%d\n", i);
+        write_map(text);
+        (void)snprintf(text, sizeof(text), "127.64.0.1:%d", i);
+        want("node1", 80, ADDR_TCP, text);
+    }
+    asking = false;
+    assert_int_equal(pthread_join(thread, &bad), 0);
+    assert_null(bad);
+}
+
 static int teardown(void **state)
 {
     char cmd[100];
@@ -148,10 +190,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_map),
-        cmocka_unit_test(test_with_map),
-        cmocka_unit_test(test_reads_again),
-        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_without_map), cmocka_unit_test(test_with_map),
+        cmocka_unit_test(test_reads_again), cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_two_threads),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
