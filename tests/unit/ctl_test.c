@@ -785,6 +785,7 @@ static struct fake *about_to_be_proved(void)
     fake_put(f, h);
     fake_settle(f);
     f->n.ctl->since_ms = 1; /* it has led for long: leases are what they are */
+    f->n.ctl->grace_ms = 0;
     fake_lease(f, "host0", false);
     fake_settle(f);
     result_arrives(f, "host0");
