@@ -153,6 +153,29 @@ static void wait_storage(struct decide_run *r, const struct decide_host *h, stru
                      h->n_locks));
 }
 
+/* What a user asked for and nothing can do ends when the host is seen to live: nothing was
+ * switched, and to keep its lease from it would help nobody. */
+static bool give_up(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
+                    const struct decide_wait *wait)
+{
+    const struct decide_fencing *fc = h->fencing;
+    const char *why;
+
+    if (!fc->by_user || fc->attempt != 0 || wait->waiting || !decide_asks(r->f, h) ||
+        decide_levels_have(fc->levels, fc->n_levels, FENCE_TYPE_MANUAL)) {
+        return false;
+    }
+    why = arena_printf(r->a,
+                       "a user asked for it, but nothing can prove that it is off (%s); nothing "
+                       "was switched, and it asks for its lease again",
+                       wait->refusal != NULL ? wait->refusal
+                       : fc->n_levels == 0   ? "it has no fence device"
+                                             : "its devices are missing, paused or prove nothing");
+    (void)decide_add(r, DECIDE_REPRIEVE, h, "CannotFence", why);
+    decide_cond_set(c, "Unknown", "CannotFence", why);
+    return true;
+}
+
 static void no_level(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
                      const struct decide_wait *wait)
 {
@@ -270,7 +293,9 @@ void decide_next_attempt(struct decide_run *r, const struct decide_host *h, stru
         return;
     }
     if (count_attemptable(r, fc) == 0) {
-        no_level(r, h, c, wait);
+        if (!give_up(r, h, c, wait)) {
+            no_level(r, h, c, wait);
+        }
         return;
     }
     level = next_level(r, fc, &wrapped);

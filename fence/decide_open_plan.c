@@ -99,6 +99,36 @@ static uint64_t priority_until_ms(const struct decide_facts *f, const struct dec
     return (h->suspect_ms != 0 ? h->suspect_ms : f->leader_since_ms) + f->policy.priority_delay_ms;
 }
 
+/* Whether one of the declared levels could end it: a person's word counts as one of type Manual. */
+static bool can_be_ended(const struct decide_facts *f, const struct decide_host *h)
+{
+    for (size_t i = 0; i < h->n_levels; i++) {
+        if (decide_level_kind(&h->levels[i], f->policy.lab) != DECIDE_LEVEL_USELESS) {
+            return true;
+        }
+    }
+    return decide_levels_have(h->levels, h->n_levels, FENCE_TYPE_MANUAL);
+}
+
+const char *decide_user_refusal(const struct decide_facts *f, const struct decide_host *h,
+                                struct arena *a)
+{
+    bool declared = decide_levels_have(h->levels, h->n_levels, FENCE_TYPE_WATCHDOG);
+    const char *why = decide_watchdog_refusal(&h->terms, f->policy.lab);
+
+    if (can_be_ended(f, h) || (why == NULL && (declared || f->policy.watchdog_fallback))) {
+        return NULL;
+    }
+    return arena_printf(a,
+                        "nothing could prove that %s is off: %s, and its watchdog does not count: "
+                        "%s.  Nothing was done.  Give it a device that switches it "
+                        "(Host.spec.fencing), or %s",
+                        h->name,
+                        h->n_levels == 0 ? "it has no fence device"
+                                         : "its devices are missing, paused or prove nothing",
+                        why != NULL ? why : "none of its levels has it", decide_confirm_hint(a, h));
+}
+
 static void hold(struct decide_run *r, const struct decide_host *h, struct decide_cond *c,
                  enum decide_kind kind, const char *reason, const char *why, uint64_t recheck_ms)
 {

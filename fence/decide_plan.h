@@ -251,6 +251,12 @@ void decide_plan(const struct decide_facts *f, struct arena *a, struct decide_pl
 const char *decide_confirm_veto(const struct decide_facts *f, const struct decide_host *h,
                                 struct arena *a);
 
+/* May a user have this host fenced?  NULL: yes; else why nothing could ever end such a fencing but
+ * his own word, and what to do.  Opening one ends the host's lease: without a device or a watchdog
+ * that counts its guests would be stopped, and nobody could start them elsewhere. */
+const char *decide_user_refusal(const struct decide_facts *f, const struct decide_host *h,
+                                struct arena *a);
+
 /* Could the terms of this incarnation ever give a Watchdog proof?  NULL: yes; else why not
  * (static). */
 const char *decide_watchdog_refusal(const struct decide_terms *t, bool lab);

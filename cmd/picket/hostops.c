@@ -101,7 +101,7 @@ static bool fencing_done(void *ctx, const json_t *items)
     return false;
 }
 
-static int follow_fencing(struct cli *c, const char *name, uint64_t timeout_ms)
+static int follow_fencing(struct cli *c, const char *host, const char *name, uint64_t timeout_ms)
 {
     struct fence_wait fw = { .name = name };
     struct cli_wait w = {
@@ -110,13 +110,17 @@ static int follow_fencing(struct cli *c, const char *name, uint64_t timeout_ms)
     int rc = cli_wait(c, &w);
 
     if (rc != CLI_OK) {
-        cli_say("picket %s: fencing/%s is not over after the timeout; it goes on: `picket get "
-                "fencings -w`",
-                c->verb, name);
+        cli_say("picket %s: fencing/%s is not over after the timeout; it goes on: `picket why "
+                "host %s`, `picket get fencings -w`",
+                c->verb, name, host);
         return rc;
     }
     (void)printf("fencing/%s %s, proof %s\n", name, fw.state, fw.proof);
-    return str_eq(fw.state, "Succeeded") ? CLI_OK : CLI_CONFLICT;
+    if (!str_eq(fw.state, "Succeeded")) {
+        cli_say("  it proved nothing: `picket why host %s` says how the host is now", host);
+        return CLI_CONFLICT;
+    }
+    return CLI_OK;
 }
 
 static void say_guests(const json_t *host)
@@ -169,7 +173,7 @@ static int fence_go(struct cli *c, const char *name, const struct fence_args *a)
     json_decref(fencing);
     (void)printf("fencing/%s opened\n", *id != 0 ? id : name);
     if (a->wait && *id != 0) {
-        rc = follow_fencing(c, id, a->timeout_ms);
+        rc = follow_fencing(c, name, id, a->timeout_ms);
     }
     free(id);
     return rc;

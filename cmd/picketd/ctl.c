@@ -179,6 +179,17 @@ static void pass_free(struct pass *p)
     free(p);
 }
 
+static void free_values(struct map *m)
+{
+    const char *key;
+    void *v;
+
+    for (size_t i = 0; map_next(m, &i, &key, &v);) {
+        free(v);
+    }
+    map_done(m);
+}
+
 /* --- what if -----------------------------------------------------------------------------------
  */
 
@@ -215,6 +226,8 @@ void pass_what_if_done(struct pass *p)
         ctl_obj_free(v);
     }
     map_done(&c->overlay);
+    free_values(&c->hosts);
+    free_values(&c->attempts);
     free(c);
 }
 
@@ -367,17 +380,6 @@ struct controller *controller_new(struct node *n)
     CHECK(uv_async_init(n->loop, &c->wake, on_wake) == 0);
     CHECK(uv_timer_init(n->loop, &c->timer) == 0);
     return c;
-}
-
-static void free_values(struct map *m)
-{
-    const char *key;
-    void *v;
-
-    for (size_t i = 0; map_next(m, &i, &key, &v);) {
-        free(v);
-    }
-    map_done(m);
 }
 
 void controller_stop(struct controller *c)

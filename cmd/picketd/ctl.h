@@ -26,6 +26,9 @@ void controller_wake(struct controller *c);
 /* For /metrics: the controllers' counters. */
 void controller_metrics(const struct controller *c, struct buf *out);
 
+/* May a user have this host fenced now?  ERR_REFUSED with what to do when nothing could end it.  By
+ * the local copy of the store, on any node. */
+int fence_user_check(struct node *n, const char *host, struct err *err) ERR_USED;
 /* Fill in host_generation, levels and n_levels of a FENCE_OPEN from the declared objects.  A device
  * that does not exist is left out of its level; a level with a missing device is left out whole. */
 int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_safety *ret,

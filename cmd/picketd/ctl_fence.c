@@ -71,6 +71,25 @@ int fence_levels(struct node *n, const char *host, struct arena *a, struct cmd_s
     return 0;
 }
 
+int fence_user_check(struct node *n, const char *host, struct err *err)
+{
+    struct pass *p = pass_what_if(n, NULL, 0);
+    struct fence_facts *fa = ARENA_NEW(&p->a, struct fence_facts);
+    int rc = 0;
+
+    fence_facts_make(fa, p);
+    for (size_t i = 0; i < fa->f.n_hosts && rc == 0; i++) {
+        const struct decide_host *h = &fa->f.hosts[i];
+        const char *why = str_eq(h->name, host) ? decide_user_refusal(&fa->f, h, &p->a) : NULL;
+
+        if (why != NULL) {
+            rc = err_set(err, ERR_REFUSED, "%s", why);
+        }
+    }
+    pass_what_if_done(p);
+    return rc;
+}
+
 /* --- decisions to commands ---------------------------------------------------------------------
  */
 

@@ -126,8 +126,29 @@ static void pinned_levels(struct pass *p, const struct s_fencing *f, struct deci
     ret->n_levels = f->n_levels;
 }
 
-static const struct decide_fencing *fencing_facts(struct pass *p, const struct s_inc *inc)
+/* Did a person ask for it?  One that the leader opened anew because something was edited takes the
+ * place of the one before in one entry, so the end of that is the beginning of this. */
+static bool by_user(const struct fence_facts *fa, const struct s_fencing *f)
 {
+    uint64_t opened = f->opened_wall_ms;
+    bool user = !str_eq(f->by, "controller");
+
+    for (size_t i = fa->n_old; !user && i > 0; i--) { /* in order of their ids */
+        const struct old_fencing *o = &fa->old[i - 1];
+
+        if (o->id < f->id && o->incarnation == f->incarnation && o->canceled &&
+            o->closed_wall_ms == opened) {
+            opened = o->opened_wall_ms;
+            user = !o->controller;
+        }
+    }
+    return user;
+}
+
+static const struct decide_fencing *fencing_facts(const struct fence_facts *fa,
+                                                  const struct s_inc *inc)
+{
+    struct pass *p = fa->p;
     struct decide_fencing *ret = ARENA_NEW(&p->a, struct decide_fencing);
     struct decide_result *results;
     struct s_fencing f;
@@ -142,7 +163,7 @@ static const struct decide_fencing *fencing_facts(struct pass *p, const struct s
                                     .executor = f.executor,
                                     .vetoed = f.vetoed,
                                     .veto_reason = f.veto_reason,
-                                    .by_user = !str_eq(f.by, "controller"),
+                                    .by_user = by_user(fa, &f),
                                     .host_generation = f.host_generation };
     ret->started_ms = f.attempt == 0 ? 0 : attempt_seen(p, &f, "start");
     if (inc->wait_term == p->c->term && inc->wait_term != 0) {
@@ -203,7 +224,7 @@ static void lease_facts(struct pass *p, const char *name, struct decide_host *h)
     struct ctl_host_memory *m = fence_host_memory(p, name);
     struct lease_info l;
 
-    if (h->state == DECIDE_INC_LIVE) {
+    if (h->state == DECIDE_INC_LIVE && !p->c->what_if) {
         const struct s_inc *inc = pass_inc(p, name);
 
         lease_table_grant(p->c->node->leases, name, h->incarnation, inc->loosest.lease_ms);
@@ -316,7 +337,7 @@ static void host_facts(struct fence_facts *fa, const struct ctl_obj *o, struct d
     lease_facts(p, o->name, h);
     lock_facts(p, h);
     terms_facts(inc, &h->terms);
-    h->fencing = fencing_facts(p, inc);
+    h->fencing = fencing_facts(fa, inc);
     release_facts(fa, o, h);
     power_facts(fa, inc, h);
 }
@@ -343,6 +364,9 @@ static bool old_visit(void *ctx, const struct kv *v)
                                    .incarnation = f.incarnation,
                                    .level = f.level,
                                    .opened_ms = mono(fa->p, f.opened_wall_ms),
+                                   .opened_wall_ms = f.opened_wall_ms,
+                                   .closed_wall_ms = f.closed_wall_ms,
+                                   .canceled = f.state == FENCING_CANCELED,
                                    .controller = str_eq(f.by, "controller"),
                                    .succeeded = f.state == FENCING_SUCCEEDED,
                                    .wiring_test = str_starts(f.reason, FENCE_WIRING_TEST) };

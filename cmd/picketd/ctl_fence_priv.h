@@ -11,10 +11,11 @@
 /* What is kept of fencings, open or over. */
 struct old_fencing {
     uint64_t id, incarnation, opened_ms;
+    uint64_t opened_wall_ms, closed_wall_ms; /* as recorded */
     const char *host;
     uint32_t level;
     bool controller; /* opened by it, not by a person */
-    bool succeeded;
+    bool succeeded, canceled;
     bool wiring_test; /* picket fence test --cycle */
 };
 

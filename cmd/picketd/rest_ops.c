@@ -464,6 +464,9 @@ static void fence_go(struct rest *r)
     int rc = host_incarnation(r, &c.safety.incarnation, &err);
 
     if (rc == 0) {
+        rc = fence_user_check(r->node, r->name, &err);
+    }
+    if (rc == 0) {
         rc = fence_levels(r->node, r->name, &a, &c.safety, &err);
     }
     if (rc == 0) {

@@ -76,6 +76,7 @@ bool lease_table_get(const struct lease_table *t, const char *host, struct lease
 
     *ret = (struct lease_info){ .incarnation = fake_incarnation(f, host) };
     ret->until_ms = map_get(&f->leases, host) != NULL ? clock_now_ms() + 3600000 : 1;
+    ret->asked_ms = f->ask && ret->until_ms == 1 ? clock_now_ms() : 0;
     ret->last_ms = f->late_ms[0] + f->late_ms[1] != 0 ? clock_now_ms() : 0;
     memcpy(ret->late_ms, f->late_ms, sizeof(ret->late_ms));
     return ret->incarnation != 0;

@@ -17,6 +17,7 @@ struct fake {
     uv_loop_t loop;
     uint64_t index, term, ms;
     struct map leases;     /* host -> "" while it holds its lease */
+    bool ask;              /* those who lost theirs ask for it again */
     uint64_t late_ms[2];   /* how late renewals of every host were, in this window and the last */
     uint64_t writes;       /* transactions of the controllers */
     uint64_t turns;        /* of the loop */

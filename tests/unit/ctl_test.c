@@ -746,7 +746,7 @@ static uint64_t fencing_of(struct fake *f, const char *host)
     return id;
 }
 
-static void result_arrives(struct fake *f, const char *host)
+static void result_arrives(struct fake *f, const char *host, enum fence_result result)
 {
     struct cmd c = { .op = CMD_FENCE_RESULT,
                      .actor = { .role = ACTOR_EXECUTOR, .name = "witness" } };
@@ -754,13 +754,13 @@ static void result_arrives(struct fake *f, const char *host)
     c.safety.fencing = fencing_of(f, host);
     c.safety.attempt = 1;
     c.safety.device = "pdu";
-    c.safety.result = FENCE_RESULT_SUCCEEDED;
+    c.safety.result = result;
     assert_int_equal(fake_cmd(f, &c), 0);
     controller_wake(f->n.ctl);
 }
 
-/* host0 with vm1 stopped renewing; the executor has just read it back as off. */
-static struct fake *about_to_be_proved(void)
+/* Three hosts; vm1 runs on host0, the only one with a device. */
+static struct fake *with_device(void)
 {
     struct fake *f = fake_new(21);
     static const char *const names[] = { "host0", "host1", "host2" };
@@ -786,14 +786,22 @@ static struct fake *about_to_be_proved(void)
     fake_settle(f);
     f->n.ctl->since_ms = 1; /* it has led for long: leases are what they are */
     f->n.ctl->grace_ms = 0;
-    fake_lease(f, "host0", false);
-    fake_settle(f);
-    result_arrives(f, "host0");
     return f;
 }
 
-/* Turn the loop until the leader has submitted the proof, and not once more. */
-static void until_proved(struct fake *f)
+/* host0 stopped renewing; the executor has just read it back as off. */
+static struct fake *about_to_be_proved(void)
+{
+    struct fake *f = with_device();
+
+    fake_lease(f, "host0", false);
+    fake_settle(f);
+    result_arrives(f, "host0", FENCE_RESULT_SUCCEEDED);
+    return f;
+}
+
+/* Turn the loop until the leader has ended the fencing, and not once more. */
+static void until_over(struct fake *f)
 {
     for (unsigned i = 0; i < 1000 && fencing_of(f, "host0") != 0; i++) {
         (void)uv_run(&f->loop, UV_RUN_NOWAIT);
@@ -809,7 +817,7 @@ static void test_takeover_in_one_pass(void **state)
 
     (void)state;
     assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
-    until_proved(f);
+    until_over(f);
     assert_string_not_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
     assert_string_not_equal(host, "");
     assert_int_equal(fake_acquire(f, host, "vm1"), 0);
@@ -833,9 +841,95 @@ static void test_takeover_needs_the_proof(void **state)
     assert_int_not_equal(fencing_of(f, "host0"), 0);
     assert_string_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
     usleep(60000); /* after a refusal the controllers wait */
-    until_proved(f);
+    until_over(f);
     fake_settle(f);
     assert_string_not_equal(assigned(f, "vm1", host, sizeof(host)), "host0");
+    fake_free(f);
+}
+
+static void user_fences(struct fake *f, const char *host)
+{
+    struct cmd c = { .op = CMD_FENCE_OPEN, .actor = { .role = ACTOR_OPERATOR, .name = "olga" } };
+    struct arena a = { 0 };
+    struct err err = { 0 };
+
+    assert_int_equal(fence_user_check(&f->n, host, &err), 0);
+    c.safety.incarnation = fake_incarnation(f, host);
+    assert_int_equal(fence_levels(&f->n, host, &a, &c.safety, &err), 0);
+    c.safety.by_user = true;
+    c.safety.reason = "it smells of smoke";
+    assert_int_equal(fake_cmd(f, &c), 0);
+    arena_done(&a);
+}
+
+static uint64_t attempt_of(struct fake *f, const char *host)
+{
+    struct arena a = { 0 };
+    struct s_fencing fc = { 0 };
+    struct err err;
+    uint64_t n =
+        s_fencing_get(f->n.store, fencing_of(f, host), &a, &fc, &err) == 0 ? fc.attempt : 0;
+
+    arena_done(&a);
+    return n;
+}
+
+/* An edit makes what was tried worthless, not what was asked for: the host is fenced, however much
+ * it asks for its lease. */
+static void test_user_fencing_survives_an_edit(void **state)
+{
+    struct fake *f = with_device();
+    uint64_t first;
+    json_t *h;
+
+    (void)state;
+    user_fences(f, "host0");
+    f->ask = true;
+    fake_lease(f, "host0", false);
+    fake_settle(f);
+    first = fencing_of(f, "host0");
+    assert_int_equal(attempt_of(f, "host0"), 1);
+    for (unsigned i = 0; i < 2; i++) { /* also what was opened anew is edited */
+        h = fake_get(f, "hosts", "host0");
+        jset(h, "spec.memoryReserve", json_string(i == 0 ? "3Gi" : "2Gi"));
+        fake_put(f, h);
+        fake_settle(f);
+        result_arrives(f, "host0", FENCE_RESULT_FAILED);
+        fake_settle(f);
+        assert_true(fencing_of(f, "host0") > first);
+        assert_int_equal(attempt_of(f, "host0"), 1);
+        first = fencing_of(f, "host0");
+    }
+    fake_free(f);
+}
+
+/* A fencing that nothing could end is not begun, and one whose device goes away before anything was
+ * tried ends when the host is seen to live. */
+static void test_user_fencing_without_device(void **state)
+{
+    struct fake *f = with_device();
+    struct err err = { 0 };
+    json_t *h;
+
+    (void)state;
+    assert_int_equal(fence_user_check(&f->n, "host1", &err), ERR_REFUSED);
+    assert_non_null(strstr(err.msg, "confirm-off host1"));
+    user_fences(f, "host0");
+    h = fake_get(f, "hosts", "host0");
+    (void)json_object_del(json_object_get(h, "spec"), "fencing");
+    fake_put(f, h);
+    fake_lease(f, "host0", false);
+    fake_settle(f);
+    assert_int_not_equal(fencing_of(f, "host0"),
+                         0); /* silent: a person has to say that it is off */
+    f->ask = true;
+    controller_wake(f->n.ctl);
+    until_over(f);
+    fake_lease(f, "host0", true);
+    fake_settle(f);
+    h = fake_get(f, "hosts", "host0");
+    assert_string_equal(jget_str(h, "status.incarnationState", ""), "Live");
+    json_decref(h);
     fake_free(f);
 }
 
@@ -856,6 +950,8 @@ int main(void)
         cmocka_unit_test(test_netcheck),
         cmocka_unit_test(test_takeover_in_one_pass),
         cmocka_unit_test(test_takeover_needs_the_proof),
+        cmocka_unit_test(test_user_fencing_survives_an_edit),
+        cmocka_unit_test(test_user_fencing_without_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,8 @@ struct world {
     struct decide_device devs[MAX];
     uint32_t covers[MAX]; /* locks that a level with this device releases */
     size_t n_devs;
-    const char *where; /* file and line, for failures */
+    const char *where;                     /* file and line, for failures */
+    const struct decide_host *user_fences; /* may he?  NULL: not asked */
 };
 
 static uint64_t ms_of(struct world *w, const char *s)
@@ -555,6 +556,8 @@ static void parse_line(struct world *w, char *line)
         parse_result(w, words + 1, n - 1);
     } else if (str_eq(words[0], "candidate")) {
         parse_candidate(w, words + 1, n - 1);
+    } else if (str_eq(words[0], "user-fences")) {
+        w->user_fences = find_host(w, words[1]);
     } else {
         bad_word(w, words[0]);
     }
@@ -627,6 +630,11 @@ static void run_facts(const char *path, char *text, struct buf *out)
     decide_plan(&w->f, &w->a, &plan);
     decide_format(&plan, &again);
     assert_string_equal(buf_cstr(out), buf_cstr(&again)); /* pure */
+    if (w->user_fences != NULL) {
+        const char *why = decide_user_refusal(&w->f, w->user_fences, &w->a);
+
+        buf_printf(out, "user-fences %s: %s\n", w->user_fences->name, why == NULL ? "yes" : why);
+    }
     buf_done(&again);
     arena_done(&w->a);
     free(w);
