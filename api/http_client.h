@@ -43,6 +43,8 @@ void http_client_close(struct http_client *c, void (*on_closed)(void *ctx), void
 int http_endpoint_resolve(const char *endpoint, char *dst, size_t size, struct err *err) ERR_USED;
 /* The endpoint that is used now; never NULL. */
 const char *http_client_endpoint(const struct http_client *c);
+/* connect_ms from the next connection on. */
+void http_client_connect_ms(struct http_client *c, uint64_t ms);
 /* Begin with the next endpoint from now on, if it is still `endpoint` that is used: for a caller
  * who found out by himself that an endpoint is of no use (it is silent, or behind). */
 void http_client_avoid(struct http_client *c, const char *endpoint);

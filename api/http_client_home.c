@@ -41,6 +41,12 @@ const char *http_client_endpoint(const struct http_client *c)
     return c->endpoints[c->cur];
 }
 
+void http_client_connect_ms(struct http_client *c, uint64_t ms)
+{
+    OBJ_CHECK(c, HC_MAGIC);
+    c->opts.connect_ms = ms;
+}
+
 void http_client_avoid(struct http_client *c, const char *endpoint)
 {
     OBJ_CHECK(c, HC_MAGIC);

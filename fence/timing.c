@@ -8,7 +8,8 @@
 #define HEARTBEAT_MIN_MS 20U
 #define HOST_TIMEOUT_MAX_MS 600000U
 #define ELECTION_MIN_MS 50U
-#define ALLOWANCE_MIN_MS 25U /* a round trip with a write to disk on a local network */
+#define ALLOWANCE_MIN_MS 25U       /* a round trip with a write to disk on a local network */
+#define RENEW_CONNECT_MIN_MS 2000U /* a TLS handshake on a loaded host */
 #define WATCHDOG_MIN_MS 1000U
 #define WATCHDOG_MAX_MS 600000U
 /* Off is a write and two readings at least 1 s apart, each with room for one lost packet of 0.5 s.
@@ -124,6 +125,8 @@ static void derive_lease(const struct timing_in *in, struct timing *t)
     t->heartbeat_ms = or_default(in->heartbeat_ms, TIMING_HEARTBEAT_DEFAULT_MS);
     t->lease_ms = or_default(in->host_timeout_ms, TIMING_HOST_TIMEOUT_DEFAULT_MS);
     t->renew_timeout_ms = t->heartbeat_ms;
+    t->renew_connect_ms = max_u64(
+        t->lease_ms / 6, t->lease_ms < RENEW_CONNECT_MIN_MS ? t->lease_ms : RENEW_CONNECT_MIN_MS);
     t->stop_begin_ms = t->lease_ms / 2;
     t->drift_ms = timing_drift_ms(t->lease_ms);
     t->expiry_ms = t->lease_ms + t->drift_ms;
@@ -192,6 +195,7 @@ void timing_rows(const struct timing *t, timing_row_fn *fn, void *ctx)
     fn(ctx, "heartbeat", t->heartbeat_ms, "knob H");
     fn(ctx, "lease", t->lease_ms, "L = knob T (hostTimeout)");
     fn(ctx, "renew_timeout", t->renew_timeout_ms, "H");
+    fn(ctx, "renew_connect", t->renew_connect_ms, "L/6, at least 2 s, at most L");
     fn(ctx, "stop_begin", t->stop_begin_ms, "L/2; 4*H must fit in L");
     fn(ctx, "drift", t->drift_ms, "1 % of L + 1 ms, at least 10 ms");
     fn(ctx, "expiry", t->expiry_ms, "L + drift, after receipt");

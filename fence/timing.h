@@ -36,6 +36,7 @@ struct timing {
     uint64_t heartbeat_ms;     /* H: between two renewals of an agent */
     uint64_t lease_ms;         /* L = T: deadline = time of sending the acknowledged renewal + L */
     uint64_t renew_timeout_ms; /* one renewal through one voter; then the next voter */
+    uint64_t renew_connect_ms; /* for a new connection of the renewer to a voter */
     uint64_t stop_begin_ms; /* without an acknowledgement for L/2 the agent begins to stop guests */
     uint64_t drift_ms;      /* how far two clocks may run apart over L */
     uint64_t expiry_ms;     /* leader: receipt + L + drift */

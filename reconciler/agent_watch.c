@@ -92,7 +92,7 @@ static void cluster_changed(struct agent *a, const json_t *cluster)
     }
     a->timing = t;
     timing_log(&a->timing_logged, &t);
-    renew_heartbeat(a->renew, (uint32_t)t.heartbeat_ms);
+    renew_timing(a->renew, (uint32_t)t.heartbeat_ms, (uint32_t)t.renew_connect_ms);
     agent_slot_follow(a);
     vmx_kick_all(a->vmx); /* it may have been paused */
 }

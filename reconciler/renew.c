@@ -25,6 +25,9 @@
  *      else.  An error: the next endpoint is asked at once, each at most once a heartbeat.
  */
 
+/* Nothing is known of the cluster's timing before the first lease, and there is nothing to lose
+ * yet: the slowest host shall get one. */
+#define CONNECT_FIRST_MS 10000U
 #define HOME_ROUNDS 10U
 /* So often another endpoint is asked as well, each in turn: the leader learns which links of which
  * hosts work. */
@@ -294,7 +297,7 @@ static void post(struct renew *r, struct renew_endpoint *ep)
     c->seq = ++r->seq;
     r->view.tries++;
     body = request_body(r, c->seq);
-    args.timeout_ms = r->view.lease_ms != 0 ? r->view.lease_ms : 3000;
+    args.timeout_ms = r->view.lease_ms != 0 ? r->view.lease_ms : 2U * r->connect_ms;
     uv_mutex_unlock(&r->lock);
     args.content_type = "application/json";
     args.body = body;
@@ -405,7 +408,7 @@ static void close_all(struct renew *r)
 static void on_wake(void *ctx)
 {
     struct renew *r = ctx;
-    uint32_t heartbeat;
+    uint32_t heartbeat, connect;
     bool stop, again, wd;
 
     uv_mutex_lock(&r->lock);
@@ -415,10 +418,14 @@ static void on_wake(void *ctx)
     wd = r->kick_wd;
     r->kick_wd = false;
     heartbeat = r->heartbeat_ms;
+    connect = r->connect_ms;
     uv_mutex_unlock(&r->lock);
     if (stop) {
         close_all(r);
         return;
+    }
+    for (size_t i = 0; i < r->n_endpoints; i++) {
+        http_client_connect_ms(r->endpoints[i].client, connect);
     }
     if (wd) {
         renew_wd_tick(r);
@@ -455,7 +462,7 @@ static int endpoints_open(struct renew *r, const struct renew_opts *o, struct er
                                        .n_endpoints = 1,
                                        .tls = tls,
                                        .want_role = tls == NULL ? NULL : "picket:voters",
-                                       .connect_ms = 2000,
+                                       .connect_ms = r->connect_ms,
                                        .max_body = 1U << 20 };
 
         ep->index = i;
@@ -494,6 +501,7 @@ int renew_start(const struct renew_opts *opts, struct renew **ret, struct err *e
     r->wd_path = mem_strdup(opts->watchdog);
     r->wd.fd = -1;
     r->heartbeat_ms = opts->heartbeat_ms == 0 ? 500 : opts->heartbeat_ms;
+    r->connect_ms = opts->connect_ms == 0 ? CONNECT_FIRST_MS : opts->connect_ms;
     r->probe = opts->probe;
     r->realtime = opts->realtime;
     r->on_change = opts->on_change;
@@ -585,14 +593,15 @@ void renew_say(struct renew *r, const struct renew_terms *t)
     uv_mutex_unlock(&r->lock);
 }
 
-void renew_heartbeat(struct renew *r, uint32_t heartbeat_ms)
+void renew_timing(struct renew *r, uint32_t heartbeat_ms, uint32_t connect_ms)
 {
     bool change;
 
-    CHECK(heartbeat_ms > 0);
+    CHECK(heartbeat_ms > 0 && connect_ms > 0);
     uv_mutex_lock(&r->lock);
-    change = r->heartbeat_ms != heartbeat_ms;
+    change = r->heartbeat_ms != heartbeat_ms || r->connect_ms != connect_ms;
     r->heartbeat_ms = heartbeat_ms;
+    r->connect_ms = connect_ms;
     uv_mutex_unlock(&r->lock);
     if (change) {
         wake_send(r->wake);

@@ -88,6 +88,7 @@ struct renew_opts {
     size_t n_endpoints;
     const char *tls_cert, *tls_key, *tls_ca; /* NULL: plain (tests) */
     uint32_t heartbeat_ms;
+    uint32_t connect_ms;          /* for a new connection; 0: 10 s, until it is known better */
     bool realtime;                /* its thread, where that is allowed (base/prio.h) */
     bool probe;                   /* every third heartbeat ask another endpoint too, each in turn */
     const char *watchdog;         /* socket of picket-watchdog, NULL: none */
@@ -106,7 +107,7 @@ void renew_stop(struct renew *r);
 void renew_target(struct renew *r, uint64_t incarnation, uint64_t epoch);
 /* The agent's own statement, sent with each renewal. */
 void renew_say(struct renew *r, const struct renew_terms *t);
-void renew_heartbeat(struct renew *r, uint32_t heartbeat_ms);
+void renew_timing(struct renew *r, uint32_t heartbeat_ms, uint32_t connect_ms);
 /* Arm the watchdog for the present target (repeated until it is armed) with Lmax and the W wanted.
  * It needs a lease: the first deadline is the lease's. */
 void renew_arm(struct renew *r, uint32_t timeout_ms, uint32_t lmax_ms);

@@ -57,7 +57,7 @@ struct renew {
     struct renew_view view;
     struct slots *slots;
     struct renew_terms say;
-    uint32_t heartbeat_ms;
+    uint32_t heartbeat_ms, connect_ms;
     uint64_t seq;
     uint64_t lost_seq; /* acknowledgements up to here do not make the incarnation Live */
     bool changed;

@@ -2,6 +2,7 @@
 
 #include "tests/unit/agent_fake.h"
 
+#include "base/pki.h"
 #include "reconciler/renew.h"
 
 #define HEARTBEAT 60U
@@ -304,6 +305,145 @@ static void terms_round_trip(void **state)
     json_decref(j);
 }
 
+/* --- a slow way --- */
+
+#define SLOW_MS 2600U
+
+/* Carries one connection to a server, but nothing in its first SLOW_MS: a TLS handshake takes so
+ * long on a slow host. */
+struct slow {
+    uv_loop_t *loop;
+    const char *to;
+    struct stream *near, *far;
+    struct buf early;
+    uv_timer_t timer;
+    struct listener *listener;
+};
+
+static void slow_data(struct stream *s, const uint8_t *data, size_t len)
+{
+    struct slow *w = stream_data(s);
+    struct stream *other = s == w->near ? w->far : w->near;
+    struct err err;
+
+    if (other == NULL) {
+        buf_add(&w->early, data, len);
+    } else {
+        (void)stream_write(other, data, len, &err);
+    }
+}
+
+static void slow_end(struct stream *s, const struct err *err)
+{
+    (void)err;
+    stream_close(s, false);
+}
+
+static void slow_closed(struct stream *s)
+{
+    struct slow *w = stream_data(s);
+
+    if (s == w->near) {
+        w->near = NULL;
+        buf_clear(&w->early);
+        (void)uv_timer_stop(&w->timer);
+        if (w->far != NULL) {
+            stream_close(w->far, false);
+        }
+    } else {
+        w->far = NULL;
+    }
+}
+
+static void slow_open(struct stream *s, const struct err *err)
+{
+    struct slow *w = stream_data(s);
+    struct err e;
+
+    assert_null(err);
+    assert_int_equal(stream_write(s, w->early.data, w->early.len, &e), 0);
+    buf_clear(&w->early);
+}
+
+static const struct stream_cbs slow_cbs = {
+    .on_open = slow_open, .on_data = slow_data, .on_end = slow_end, .on_closed = slow_closed
+};
+
+static void slow_go_on(uv_timer_t *t)
+{
+    struct slow *w = t->data;
+    struct stream_opts o = { .connect_ms = 5000 };
+    struct err err;
+
+    assert_int_equal(stream_connect(w->loop, w->to, &o, &slow_cbs, w, &w->far, &err), 0);
+}
+
+static void slow_accept(struct listener *l, struct stream *s)
+{
+    struct slow *w = listener_data(l);
+
+    stream_set_cbs(s, &slow_cbs);
+    stream_set_data(s, w);
+    if (w->near != NULL) {
+        stream_close(s, false); /* one will do */
+        return;
+    }
+    w->near = s;
+    assert_int_equal(uv_timer_start(&w->timer, slow_go_on, SLOW_MS, 0), 0);
+}
+
+/* A host whose handshakes take longer than two seconds gets its lease. */
+static void a_slow_handshake_is_waited_for(void **state)
+{
+    struct bench *b = *state;
+    struct slow w = { .loop = &b->loop };
+    struct stream_opts none = { 0 };
+    struct pki_subject voter = { .role = "picket:voters", .name = "node1", .cluster = "c1" };
+    char crt[96], key[96], ca[96];
+    const char *endpoint;
+    struct renew_opts o = { .host = "node1", .n_endpoints = 1, .heartbeat_ms = HEARTBEAT };
+    struct tls_ctx *tls = NULL;
+    struct err err;
+
+    (void)snprintf(crt, sizeof(crt), "%s/voter.crt", b->dir);
+    (void)snprintf(key, sizeof(key), "%s/voter.key", b->dir);
+    (void)snprintf(ca, sizeof(ca), "%s/ca.crt", b->dir);
+    assert_int_equal(pki_make_ca(b->dir, "c1", &err), 0);
+    assert_int_equal(pki_issue(b->dir, &voter, crt, key, &err), 0);
+    assert_int_equal(tls_ctx_load(crt, key, ca, NULL, &tls, &err), 0);
+    assert_int_equal(http_server_listen(b->f[0].server, "127.0.0.1:0", tls, &w.to, &err), 0);
+    w.timer.data = &w;
+    assert_int_equal(uv_timer_init(&b->loop, &w.timer), 0);
+    assert_int_equal(
+        listener_open(&b->loop, "127.0.0.1:0", &none, slow_accept, &w, &w.listener, &err), 0);
+    endpoint = listener_address(w.listener);
+    o.endpoints = &endpoint;
+    o.tls_cert = crt;
+    o.tls_key = key;
+    o.tls_ca = ca;
+    assert_int_equal(renew_start(&o, &b->r, &err), 0);
+    live(b);
+    renew_timing(b->r, HEARTBEAT, 1000);
+    WAIT_FOR(&b->loop, look(b).acks >= 5); /* the connection stays */
+    renew_stop(b->r);
+    b->r = NULL;
+    WAIT_FOR(&b->loop, w.near == NULL && w.far == NULL);
+    /* and when it is known that so much time is not worth it, it is not given */
+    o.connect_ms = 1000;
+    assert_int_equal(renew_start(&o, &b->r, &err), 0);
+    renew_target(b->r, 7, 1);
+    WAIT_FOR(&b->loop, look(b).error[0] != '\0');
+    assert_int_equal(look(b).acks, 0);
+    renew_stop(b->r);
+    b->r = NULL;
+    WAIT_FOR(&b->loop, w.near == NULL && w.far == NULL);
+    listener_close(w.listener);
+    uv_close((uv_handle_t *)&w.timer, NULL);
+    buf_done(&w.early);
+    tls_ctx_unref(tls);
+    spin(&b->loop);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     struct renew_opts o = { .host = "node1", .n_endpoints = 0 };
@@ -330,6 +470,7 @@ int main(void)
         TEST(stale_stops_until_there_is_a_target),
         TEST(answers_to_who_we_were_do_not_count),
         TEST(the_watchdog_gets_every_deadline),
+        TEST(a_slow_handshake_is_waited_for),
         cmocka_unit_test(terms_round_trip),
         cmocka_unit_test(wrong_options_are_refused),
     };

@@ -30,6 +30,15 @@ static void defaults_hold(void **state)
     assert_int_equal(t.raft_heartbeat_ms, 50);
     assert_true(t.failover_ms <= t.lease_ms / 2);
     assert_int_equal(t.watchdog_bound_ms, 3000 + 10000 + 1000 + 141);
+    assert_int_equal(t.renew_connect_ms, 2000);
+    in.host_timeout_ms = 60000; /* a slow host, as in the lab */
+    assert_int_equal(timing_derive(&in, &t, &err), 0);
+    assert_int_equal(t.renew_connect_ms, 10000);
+    in.host_timeout_ms = 1000;
+    in.heartbeat_ms = 200;
+    assert_int_equal(timing_derive(&in, &t, &err), 0);
+    assert_int_equal(t.renew_connect_ms, 1000);
+    in = (struct timing_in){ 0 };
     in.dev = true;
     assert_int_equal(timing_derive(&in, &t, &err), 0);
     assert_int_equal(t.watchdog_ms, 2000);
@@ -87,6 +96,8 @@ static void accepted_knobs_keep_the_relations(void **state)
             assert_true(4 * t.heartbeat_ms <= t.lease_ms);
             assert_true(4 * t.election_ms + t.barrier_ms + t.reconnect_ms <= t.stop_begin_ms);
             assert_true(t.expiry_ms > t.lease_ms);
+            assert_true(t.renew_connect_ms <= t.lease_ms);
+            assert_true(t.renew_connect_ms <= 2000 || 3 * t.renew_connect_ms <= t.stop_begin_ms);
             assert_true(t.lmax_ms >= t.lease_ms && t.lmax_ms <= WDOG_LMAX_MAX_MS);
             assert_true(t.watchdog_bound_ms > t.lease_ms + t.watchdog_ms + t.feed_ms);
             assert_true(t.attempt_timeout_ms > t.device_timeout_ms);
