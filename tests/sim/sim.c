@@ -119,6 +119,7 @@ void sim_free(struct sim *s)
         machine_free(&s->machines[i]);
     }
     sim_san_free(s->san);
+    free(s->slots);
     sim_devs_free(s);
     check_free(s);
     sim_net_reset();
@@ -316,14 +317,14 @@ char *sim_base_yaml(struct sim *s, unsigned vms)
     unsigned limit = s->opts.fence_limit == 0 ? 64 : s->opts.fence_limit;
     struct buf b = { 0 };
 
-    buf_printf(&b,
-               "apiVersion: picket/v1\nkind: Cluster\nmetadata: {name: cluster}\nspec:\n"
-               "  onQuorumLoss: %s\n  timing: {heartbeat: %ums, hostTimeout: %ums}\n"
-               "  fencing: {action: Off, startupGrace: %" PRIu64
-               "ms, maxPerWindow: %u, maxPerHost: %u,\n"
-               "    window: 10m}\n",
-               s->opts.freeze ? "Freeze" : "Stop", s->opts.heartbeat_ms, s->opts.host_timeout_ms,
-               sim_grace_ms(&s->opts), limit, limit);
+    buf_printf(
+        &b,
+        "apiVersion: picket/v1\nkind: Cluster\nmetadata: {name: cluster}\nspec:\n"
+        "  onQuorumLoss: %s\n  timing: {heartbeat: %ums, hostTimeout: %ums}\n"
+        "  fencing: {action: Off, startupGrace: %" PRIu64 "ms, maxPerWindow: %u, maxPerHost: %u,\n"
+        "    window: 10m%s}\n",
+        s->opts.freeze ? "Freeze" : "Stop", s->opts.heartbeat_ms, s->opts.host_timeout_ms,
+        sim_grace_ms(&s->opts), limit, limit, s->opts.slot ? ", storageHeartbeat: heartbeat" : "");
     yaml_devices(s, &b);
     for (unsigned i = 0; i < s->opts.hosts; i++) {
         yaml_host(s, &s->machines[i], &b);
@@ -334,6 +335,10 @@ char *sim_base_yaml(struct sim *s, unsigned vms)
     }
     for (unsigned i = 1; i <= vms; i++) {
         yaml_vm(i, &b);
+    }
+    if (s->opts.slot) {
+        buf_add_str(&b, "---\napiVersion: picket/v1\nkind: Volume\nmetadata: {name: heartbeat}\n"
+                        "spec: {volumeGroup: vg1, size: 4Mi, access: Shared}\n");
     }
     return buf_take(&b, NULL);
 }

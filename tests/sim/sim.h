@@ -38,6 +38,8 @@ enum sim_fencing {
     SIM_FENCE_NONE,
 };
 
+#define SIM_SLOT_VOLUME "vg1/heartbeat"
+
 struct sim_opts {
     uint64_t seed;
     unsigned hosts;           /* with agents; 1..16 */
@@ -53,6 +55,7 @@ struct sim_opts {
     unsigned boot_ms;     /* from power to processes, with jitter; 0: 8000 */
     unsigned fence_limit; /* maxPerWindow and maxPerHost; 0: 64 (no storm limit) */
     unsigned skew_ppm;    /* clocks run up to so much too fast or slow */
+    bool slot;            /* a storage heartbeat: SIM_SLOT_VOLUME; wants a guest */
     bool lies;            /* what a device that lies breaks by that is no violation (safety.md 4) */
     bool no_restart;      /* what dies stays dead (no systemd); hosts that lost power stay off */
     FILE *log;            /* every line as it comes; may be NULL */

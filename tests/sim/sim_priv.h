@@ -163,6 +163,7 @@ struct sim {
     struct simdev *devs;
     size_t n_devs;
     struct sim_san *san;
+    uint8_t *slots;     /* the volume of the storage heartbeat, NULL: nobody has used it yet */
     struct map guests;  /* vm -> struct guest */
     struct map writers; /* "VG/LV" -> struct writer */
     struct simcheck *check;
