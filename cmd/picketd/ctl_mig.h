@@ -19,6 +19,7 @@
 struct mig_begun {
     const char *source[64], *target[64];
     size_t n;
+    uint64_t sum; /* of what those that wait depend on */
 };
 
 /* One Migration that is not over, in one pass. */

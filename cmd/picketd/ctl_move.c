@@ -117,6 +117,7 @@ static struct choice choose(struct mig *m, uint32_t only)
     v->current = PLACE_NONE;
     v->migrating_to = PLACE_NONE;
     v->n_after = 0;
+    m->p->c->mig_asks++;
     place_decide(&s->in, a, &plan);
     *v = saved;
     if (plan.vms[m->vm].host != PLACE_NONE) {
@@ -136,29 +137,39 @@ static struct choice choose(struct mig *m, uint32_t only)
                                                 plan.vms[m->vm].message) };
 }
 
-static struct choice target_of(struct mig *m)
+/* What the name of the target alone decides. False: placement has to be asked. */
+static bool target_named(struct mig *m, struct choice *ret)
 {
     const char *want = jget_str(m->o->json, "spec.target", "Auto");
     uint32_t h = places_host(m->s, want);
 
+    *ret = (struct choice){ 0 };
     if (str_eq(want, "Auto")) {
-        return choose(m, PLACE_NONE);
+        return false;
     }
     if (h == PLACE_NONE) {
-        return (struct choice){ .why = arena_printf(&m->p->a,
-                                                    "there is no host %s: `picket get "
-                                                    "hosts` lists them",
-                                                    want) };
+        ret->why =
+            arena_printf(&m->p->a, "there is no host %s: `picket get hosts` lists them", want);
+        return true;
     }
     if (m->s->hosts[h].state != PLACE_HOST_READY) {
-        return (struct choice){ .why = arena_printf(
-                                    &m->p->a,
-                                    "host %s is not ready to take it: `picket why host %s` "
-                                    "tells why",
-                                    want, want) };
+        ret->why = arena_printf(&m->p->a,
+                                "host %s is not ready to take it: `picket why host %s` tells why",
+                                want, want);
+        return true;
     }
-    return m->s->vms[m->vm].current == h ? (struct choice){ .host = m->s->hosts[h].name }
-                                         : choose(m, h);
+    ret->host = m->s->vms[m->vm].current == h ? m->s->hosts[h].name : NULL;
+    return ret->host != NULL;
+}
+
+static struct choice target_of(struct mig *m)
+{
+    struct choice c;
+
+    if (target_named(m, &c)) {
+        return c;
+    }
+    return choose(m, places_host(m->s, jget_str(m->o->json, "spec.target", "Auto")));
 }
 
 /* --- beginning ---------------------------------------------------------------------------------
@@ -235,7 +246,9 @@ static void live(struct mig *m, const char *source, const char *target)
     mig_phase(m, "Preparing", arena_printf(&m->p->a, "%s gets ready to take it", target));
 }
 
-/* Live migrations that leave or come to a host now; the limit is per host. */
+/* Live migrations that leave one host, or come to one, now (NULL: not asked); the limit is per
+ * host.
+ */
 static bool busy(struct mig *m, const char *source, const char *target)
 {
     const struct kind *k = kind_by_plural("migrations");
@@ -254,6 +267,22 @@ static bool busy(struct mig *m, const char *source, const char *target)
         come += str_eq(m->begun->target[i], target);
     }
     return leave >= limit || come >= limit || m->begun->n == ARRAY_LEN(m->begun->source);
+}
+
+static void wait_for_others(struct mig *m)
+{
+    (void)json_object_del(json_object_get(m->next, "status"), "target");
+    mig_phase(m, "Pending", "waits for others: spec.migration.parallel of the Cluster");
+}
+
+/* It would go live, and its host sends as many as it may: no need to ask where to.  A drain of a
+ * hundred machines would ask placement for each of them whenever one has left. */
+static bool source_full(struct mig *m, const char *source)
+{
+    return !str_eq(jget_str(m->o->json, "spec.mode", "Auto"), "Cold") && m->s->vms[m->vm].held &&
+           str_eq(jget_str(m->vm_obj->json, "status.phase", ""), "Running") &&
+           str_eq(jget_str(m->vm_obj->json, "spec.migration.mode", "Live"), "Live") &&
+           busy(m, source, NULL);
 }
 
 /* Another one of this machine is under way. */
@@ -281,8 +310,7 @@ static void decide(struct mig *m, const char *source, const char *target)
     jset(m->next, "status.source", json_string(source));
     jset(m->next, "status.target", json_string(target));
     if (why == NULL && busy(m, source, target)) {
-        (void)json_object_del(json_object_get(m->next, "status"), "target");
-        mig_phase(m, "Pending", "waits for others: spec.migration.parallel of the Cluster");
+        wait_for_others(m);
     } else if (why == NULL) {
         live(m, source, target);
     } else if (str_eq(mode, "Cold") || (stopped && str_eq(mode, "Auto")) || mig_may_fall_back(m)) {
@@ -309,6 +337,10 @@ static void migration_start(struct mig *m)
     }
     if (!v->wanted) {
         mig_end(m, "Failed", "NotWanted", "it shall not run, so there is nothing to move");
+        return;
+    }
+    if (!target_named(m, &c) && source_full(m, source)) {
+        wait_for_others(m);
         return;
     }
     c = target_of(m);
@@ -344,7 +376,22 @@ static void cold_watch(struct mig *m)
     }
 }
 
-static void migration_one(struct pass *p, const struct ctl_obj *o, struct mig_begun *begun)
+/* What one that waits depends on: who moves, and what placement sees. */
+static uint64_t waits_on(struct pass *p)
+{
+    const struct kind *k = kind_by_plural("migrations");
+    uint64_t sum = sum_u64(p->c->term, p->c->place_runs);
+    const struct ctl_obj *o;
+
+    sum = sum_u64(sum, (uint64_t)jget_int(p->cluster, "spec.migration.parallel", 2));
+    for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
+        sum = migration_live(o->json) || migration_cold(o->json) ? sum_str(sum, o->name) : sum;
+    }
+    return sum;
+}
+
+/* place_key: of what it waited on when it was looked at last. */
+static void migration_one(struct pass *p, struct ctl_obj *o, struct mig_begun *begun)
 {
     const char *vm = jget_str(o->json, "spec.vm", "");
     struct mig m = { .begun = begun,
@@ -361,8 +408,9 @@ static void migration_one(struct pass *p, const struct ctl_obj *o, struct mig_be
         mig_live_watch(&m);
     } else if (migration_cold(o->json)) {
         cold_watch(&m);
-    } else {
+    } else if (o->place_key != begun->sum || *jget_str(o->json, "status.phase", "") == 0) {
         migration_start(&m);
+        o->place_key = begun->sum;
     }
     pass_update(p, o, m.next);
 }
@@ -370,8 +418,8 @@ static void migration_one(struct pass *p, const struct ctl_obj *o, struct mig_be
 void ctl_migration_pass(struct pass *p)
 {
     const struct kind *k = kind_by_plural("migrations");
-    struct mig_begun begun = { .n = 0 };
-    const struct ctl_obj *o;
+    struct mig_begun begun = { .sum = waits_on(p) };
+    struct ctl_obj *o;
 
     for (size_t pos = 0; (o = ctl_next(p->c, k, &pos)) != NULL;) {
         if (!migration_over(o->json) && !pass_full(p)) {

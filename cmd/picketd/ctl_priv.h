@@ -70,6 +70,7 @@ struct controller {
     bool place_dirty;         /* its input changed */
     uint64_t place_hosts;     /* sum of what placement saw of the hosts */
     uint64_t place_runs;
+    uint64_t mig_asks;     /* so often placement was asked for one migration's target */
     uint64_t avoid_ms;     /* when the next status.avoid ends; 0: there is none */
     bool counts_dirty;     /* the Cluster's counts */
     bool capacity_dirty;   /* and its proof */

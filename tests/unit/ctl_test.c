@@ -933,6 +933,95 @@ static void test_user_fencing_without_device(void **state)
     fake_free(f);
 }
 
+/* --- migrations --------------------------------------------------------------------------------
+ */
+
+#define MOVERS 6U
+
+static void can_move_live(struct fake *f, const char *host)
+{
+    json_t *h = fake_get(f, "hosts", host);
+
+    jset(h, "status.capacity.liveMigration", json_true());
+    jset(h, "status.capacity.liveMigrationPV", json_true());
+    fake_put(f, h);
+}
+
+static size_t migrations(struct fake *f, const char *phase)
+{
+    const struct kind *k = kind_by_plural("migrations");
+    const struct ctl_obj *o;
+    size_t n = 0;
+
+    for (size_t pos = 0; (o = ctl_next(f->n.ctl, k, &pos)) != NULL;) {
+        n += str_eq(jget_str(o->json, "status.phase", ""), phase);
+    }
+    return n;
+}
+
+/* Six machines run on host0, which is then drained; host1 can take them all, live. */
+static struct fake *drained_live(void)
+{
+    struct fake *f = fake_new(31);
+    char name[16];
+
+    fake_host(f, "host0", "20Gi", 8, "r1");
+    can_move_live(f, "host0");
+    for (unsigned i = 0; i < MOVERS; i++) {
+        name_of(name, sizeof(name), "vm", i);
+        fake_put(f, simple("VirtualMachine", name, json_pack("{s:s}", "memory", "1Gi")));
+        fake_settle(f);
+        assert_int_equal(fake_acquire(f, "host0", name), 0);
+        fake_report(f, "host0", "virtualmachines", name,
+                    json_pack("{s:s, s:s, s:s, s:I, s:s, s:s}", "kind", "VirtualMachine", "name",
+                              name, "state", "Running", "incarnation",
+                              (json_int_t)fake_incarnation(f, "host0"), "reason", "", "message",
+                              ""));
+    }
+    fake_settle(f);
+    fake_host(f, "host1", "20Gi", 8, "r1");
+    can_move_live(f, "host1");
+    fake_settle(f);
+    maintain(f, "host0", true);
+    return f;
+}
+
+/* All six are asked for in one pass: no more than spec.migration.parallel (2) begin, though the
+ * objects do not say yet that the first ones have. */
+static void test_parallel_migrations(void **state)
+{
+    struct fake *f = drained_live();
+
+    (void)state;
+    assert_int_equal(migrations(f, "Preparing"), 2);
+    assert_int_equal(migrations(f, "Pending"), MOVERS - 2);
+    fake_free(f);
+}
+
+/* Those that wait do not ask placement in every pass, nor when one has left that frees no room. */
+static void test_waiting_migrations_cost_little(void **state)
+{
+    struct fake *f = drained_live();
+    uint64_t asks = f->n.ctl->mig_asks, passes = f->n.ctl->passes;
+    json_t *c;
+
+    (void)state;
+    assert_in_range(asks, 2, 2 * MOVERS);
+    for (unsigned i = 0; i < 50; i++) {
+        controller_wake(f->n.ctl);
+        fake_settle(f);
+    }
+    assert_true(f->n.ctl->passes >= passes + 50);
+    assert_int_equal(f->n.ctl->mig_asks, asks);
+    c = fake_get(f, "clusters", "cluster");
+    jset(c, "spec.migration.parallel", json_integer(3));
+    fake_put(f, c);
+    fake_settle(f);
+    assert_int_equal(migrations(f, "Preparing"), 3); /* and what they wait for wakes them */
+    assert_in_range(f->n.ctl->mig_asks, asks + 1, asks + 2);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -952,6 +1041,8 @@ int main(void)
         cmocka_unit_test(test_takeover_needs_the_proof),
         cmocka_unit_test(test_user_fencing_survives_an_edit),
         cmocka_unit_test(test_user_fencing_without_device),
+        cmocka_unit_test(test_parallel_migrations),
+        cmocka_unit_test(test_waiting_migrations_cost_little),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
