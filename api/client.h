@@ -81,7 +81,7 @@ struct api_op {
 typedef void api_cb(void *data, const struct err *err, json_t *obj);
 
 struct http_call *api_start(struct api_client *c, const struct api_op *op, api_cb *cb, void *data);
-void api_cancel(struct http_call *call);
+void api_cancel(struct http_call *http);
 /* Run the client's loop until the operation is over: for programs that do nothing else meanwhile. A
  * write with a request id whose outcome is unknown is repeated, for half a minute at most.
  * *ret_obj (may be NULL) is the caller's reference. */

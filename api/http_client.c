@@ -207,6 +207,7 @@ static void hc_deliver_error(struct hc_op *op)
     if (cb != NULL) {
         cb(data, &err, NULL);
     } else {
+        CHECK(lines_cbs.on_end != NULL);
         lines_cbs.on_end(data, &err, NULL);
     }
 }

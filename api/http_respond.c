@@ -39,6 +39,7 @@ static void http_date(char *dst, size_t size)
 struct http_head {
     struct http_header items[HTTP_EXTRA_HEADERS + 8];
     size_t n;
+    char date[64];
 };
 
 static void http_head_add(struct http_head *h, const char *name, const char *value)
@@ -54,11 +55,10 @@ static void http_send_head(struct http_conn *c, struct http_head *h, int status,
                            size_t n_headers, bool last)
 {
     struct buf b = { 0 };
-    char date[64];
 
     CHECK(n_headers <= HTTP_EXTRA_HEADERS);
-    http_date(date, sizeof(date));
-    http_head_add(h, "Date", date);
+    http_date(h->date, sizeof(h->date));
+    http_head_add(h, "Date", h->date);
     if (content_type != NULL) {
         http_head_add(h, "Content-Type", content_type);
     }

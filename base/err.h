@@ -62,6 +62,11 @@ int err_native(struct err *err, int code, const char *origin, int native, const 
 /* Put "context: " in front of the message; returns err->code. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* which does not know that these return what they are given */
+#define err_set(err, code, ...) (err_set(err, code, __VA_ARGS__), (code))
+#define err_native(err, code, ...) (err_native(err, code, __VA_ARGS__), (code))
+#endif
+
 /* Facts from the table.  An unknown code gives 500, false, "InternalError", "unknown error". */
 int err_http(int code);
 bool err_may_retry(int code);
