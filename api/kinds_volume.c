@@ -70,7 +70,7 @@ static const struct field volume_status[] = {
 static const struct column volume_columns[] = {
     COLUMN_NAME,
     { .title = "Group", .path = ".spec.volumeGroup" },
-    { .title = "Size", .path = ".spec.size" },
+    { .title = "Size", .path = "@size:.status.size|.spec.size" },
     { .title = "Access", .path = ".spec.access" },
     { .title = "Active-On", .path = ".status.activeOn" },
     { .title = "Used-By", .path = ".status.usedBy" },

@@ -105,6 +105,22 @@ static void add_size(struct buf *out, const json_t *obj, const char *path)
     }
 }
 
+/* "PATH|PATH": the first that has one. */
+static void add_size_of(struct buf *out, const json_t *obj, const char *paths)
+{
+    char path[64];
+
+    while (out->len == 0 && *paths != '\0') {
+        size_t n = strcspn(paths, "|");
+
+        CHECK(n < sizeof(path));
+        memcpy(path, paths, n);
+        path[n] = '\0';
+        add_size(out, obj, path);
+        paths += n + (paths[n] == '|' ? 1 : 0);
+    }
+}
+
 static void add_condition(struct buf *out, const json_t *obj, const char *type)
 {
     add_clean(out, jget_str(cond_get(obj, type), "status", ""));
@@ -159,7 +175,7 @@ char *column_text(const struct column *c, const json_t *obj, uint64_t now_wall_m
     } else if (str_starts(path, "@since:")) {
         add_since(&out, obj, path + strlen("@since:"), now_wall_ms);
     } else if (str_starts(path, "@size:")) {
-        add_size(&out, obj, path + strlen("@size:"));
+        add_size_of(&out, obj, path + strlen("@size:"));
     } else {
         CHECK(path[0] == '.');
         add_path(&out, obj, path);

@@ -151,6 +151,7 @@ void agent_report_volumes(struct agent *a)
     struct obs *o = vmx_obs(a->vmx);
     const char *group, *name;
     enum vol_state st;
+    uint64_t size;
     bool open;
 
     if (a->phase != AGENT_RUN ||
@@ -160,7 +161,7 @@ void agent_report_volumes(struct agent *a)
     a->volumes_reported = a->volumes_version;
     a->obs_reported = obs_version(o);
     a->trim = true; /* looking at them all parses them all */
-    for (size_t i = 0; obs_volume_next(o, &i, &group, &name, &st, &open);) {
+    for (size_t i = 0; obs_volume_next(o, &i, &group, &name, &st, &open, &size);) {
         const json_t *obj = agent_object(a, "volumes", name);
         bool ours = obj != NULL && str_eq(jget_str(obj, "spec.volumeGroup", ""), group);
         char *lock = mem_printf("volumes/%s", name);
@@ -180,6 +181,9 @@ void agent_report_volumes(struct agent *a)
                           "reason", st == VOL_ACTIVE ? "Active" : "Inactive", "message", "",
                           "active", st == VOL_ACTIVE, "incarnation", (json_int_t)a->incarnation,
                           "token", (json_int_t)(st == VOL_ACTIVE ? vmx_token(a->vmx, lock) : 0));
+        }
+        if (item != NULL && size != 0) {
+            (void)json_object_set_new(item, "size", json_integer((json_int_t)size));
         }
         agent_report_put(a, "volumes", name, item);
         free(lock);

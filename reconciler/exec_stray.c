@@ -124,9 +124,10 @@ bool vmx_stray_run(struct vmx *x)
     const char *group, *name, *open_group = NULL, *open_name = NULL;
     enum vol_state st;
     unsigned n = 0;
+    uint64_t size;
     bool open;
 
-    for (size_t i = 0; obs_volume_next(x->obs, &i, &group, &name, &st, &open);) {
+    for (size_t i = 0; obs_volume_next(x->obs, &i, &group, &name, &st, &open, &size);) {
         if (st != VOL_ACTIVE || !stray(x, group, name, open)) {
             continue;
         }

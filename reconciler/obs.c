@@ -352,7 +352,8 @@ bool obs_next(const struct obs *o, size_t *pos, const char **ret_vm)
 }
 
 bool obs_volume_next(const struct obs *o, size_t *pos, const char **ret_group,
-                     const char **ret_name, enum vol_state *ret_state, bool *ret_open)
+                     const char **ret_name, enum vol_state *ret_state, bool *ret_open,
+                     uint64_t *ret_size_bytes)
 {
     const char *key;
     void *v;
@@ -364,6 +365,7 @@ bool obs_volume_next(const struct obs *o, size_t *pos, const char **ret_group,
     *ret_name = ((const struct vol_entry *)v)->v.name;
     *ret_state = ((const struct vol_entry *)v)->v.state;
     *ret_open = ((const struct vol_entry *)v)->v.open;
+    *ret_size_bytes = ((const struct vol_entry *)v)->v.size_bytes;
     return true;
 }
 

@@ -77,7 +77,8 @@ void obs_volume_get(const struct obs *o, const char *group, const char *name, ui
 bool obs_next(const struct obs *o, size_t *pos, const char **ret_vm);
 /* All volumes known; names valid until the next change. */
 bool obs_volume_next(const struct obs *o, size_t *pos, const char **ret_group,
-                     const char **ret_name, enum vol_state *ret_state, bool *ret_open);
+                     const char **ret_name, enum vol_state *ret_state, bool *ret_open,
+                     uint64_t *ret_size_bytes); /* 0: not known */
 /* Changes with every change of the table of volumes or domains. */
 uint64_t obs_version(const struct obs *o);
 size_t obs_running(const struct obs *o); /* domains RUNNING or PAUSED */

@@ -80,6 +80,58 @@ static void sizes(const struct ctl_obj *o, const json_t *report, json_t *next)
     }
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The hosts that have it active, sorted.  What a host reported that is gone counts as long as it
+ * holds the lock: nobody knows better. */
+static json_t *active_on(struct pass *p, const struct ctl_obj *o, const struct world_reports *reps)
+{
+    const struct s_lock *lock = pass_lock(p, o->k->plural, o->name);
+    const char **names = mem_alloc(reps->n * sizeof(*names));
+    json_t *list = json_array();
+    size_t n = 0;
+
+    for (size_t i = 0; i < reps->n; i++) {
+        const char *host = reps->items[i]->host;
+
+        if (jget_bool(reps->items[i]->json, "active", false) &&
+            (pass_host_ready(p, host) || (lock != NULL && str_eq(lock->owner.host, host)))) {
+            names[n++] = host;
+        }
+    }
+    qsort(names, n, sizeof(*names), by_name);
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(list, json_string(names[i]));
+    }
+    free(names);
+    return list;
+}
+
+/* A volume: how big it is, and where it is active.  Hosts may differ for a moment while it grows:
+ * the biggest is what LVM has written down. */
+static void volume(struct pass *p, const struct ctl_obj *o, const struct world_reports *reps,
+                   json_t *next)
+{
+    json_t *on = active_on(p, o, reps);
+    json_int_t size = 0;
+    char text[32];
+
+    for (size_t i = 0; i < reps->n; i++) {
+        json_int_t has = (json_int_t)jget_int(reps->items[i]->json, "size", 0);
+
+        size = has > size ? has : size;
+    }
+    if (size > 0) {
+        str_format_size((uint64_t)size, text, sizeof(text));
+        jset(next, "status.size", json_string(text));
+    }
+    jset(next, "status.phase", json_string(json_array_size(on) > 0 ? "InUse" : "Available"));
+    jset(next, "status.activeOn", on);
+}
+
 static void redundant(struct pass *p, const struct ctl_obj *o, const json_t *hosts, json_t *next)
 {
     const char *name;
@@ -117,6 +169,10 @@ void ctl_disk_status(struct pass *p, const struct ctl_obj *o, json_t *next)
     json_t *hosts, *list;
     bool target = str_eq(o->k->name, "ISCSITarget");
 
+    if (reps != NULL && reps->n > 0 && str_eq(o->k->name, "Volume")) {
+        volume(p, o, reps, next);
+        return;
+    }
     if (reps == NULL || reps->n == 0 || (!target && !per_host(o->k))) {
         return;
     }

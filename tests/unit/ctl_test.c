@@ -597,6 +597,57 @@ static void test_netcheck(void **state)
     fake_free(f);
 }
 
+/* --- volumes --- */
+
+static void volume_on(struct fake *f, const char *host, bool active, json_int_t size)
+{
+    fake_report(f, host, "volumes", "v1",
+                json_pack("{s:s, s:s, s:s, s:s, s:b, s:I}", "kind", "Volume", "name", "v1", "state",
+                          "Ready", "reason", active ? "Active" : "Inactive", "active", active,
+                          "size", size));
+}
+
+static void volume_is(struct fake *f, const char *size, const char *phase, const char *on)
+{
+    json_t *v = fake_get(f, "volumes", "v1");
+
+    assert_string_equal(jget_str(v, "status.size", ""), size);
+    assert_string_equal(jget_str(v, "status.phase", ""), phase);
+    assert_string_equal(jget_str(v, "status.activeOn.0", ""), on);
+    assert_null(jget(v, "status.activeOn.1"));
+    json_decref(v);
+}
+
+/* How big it really is, and where it is active, as the hosts say. */
+static void test_volume(void **state)
+{
+    struct fake *f = fake_new(1);
+
+    (void)state;
+    fake_host(f, "host0", "8Gi", 4, "a");
+    fake_host(f, "host1", "8Gi", 4, "a");
+    fake_lease(f, "host0", true);
+    fake_lease(f, "host1", true);
+    fake_put(f, simple("VolumeGroup", "vg0", json_pack("{s:[s]}", "luns", "lun1")));
+    fake_put(
+        f, simple("Volume", "v1", json_pack("{s:s, s:s}", "volumeGroup", "vg0", "size", "1000Mi")));
+    fake_settle(f);
+    volume_is(f, "", "", "");
+    volume_on(f, "host0", false, 1004LL << 20);
+    volume_on(f, "host1", true, 0);
+    fake_settle(f);
+    volume_is(f, "1004Mi", "InUse", "host1");
+    volume_on(f, "host1", false, 2000LL << 20); /* grown there, host0 has not looked again */
+    fake_settle(f);
+    volume_is(f, "2000Mi", "Available", "");
+    volume_on(f, "host0", true, 2000LL << 20);
+    fake_settle(f);
+    fake_lease(f, "host0", false); /* without its lock: what it said is of no more use */
+    fake_settle(f);
+    volume_is(f, "2000Mi", "Available", "");
+    fake_free(f);
+}
+
 static void maintain(struct fake *f, const char *host, bool on)
 {
     json_t *h = fake_get(f, "hosts", host);
@@ -1036,6 +1087,7 @@ int main(void)
         cmocka_unit_test(test_lacks),
         cmocka_unit_test(test_macs),
         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_volume),
         cmocka_unit_test(test_netcheck),
         cmocka_unit_test(test_takeover_in_one_pass),
         cmocka_unit_test(test_takeover_needs_the_proof),
