@@ -1,6 +1,7 @@
 /* `picket host check`: every line says what was found and, when it is not good, what to do. */
 
 #include "cmd/picket/cli.h"
+#include "cmd/picket/discover.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,16 @@ const char host_help[] =
     "  -q, --quiet           only what is not ok\n"
     "  -o json\n"
     "\n"
+    "discover asks iSCSI portals for their targets (SendTargets), from this host, without CHAP "
+    "and\n"
+    "without leaving a record; nobody logs in. -o yaml gives ISCSITarget objects to look through,\n"
+    "to complete (chap) and to apply. Give every portal that you know: a target may name only\n"
+    "those that it likes best.\n"
+    "\n"
+    "  -o yaml\n"
+    "\n"
     "Examples:\n"
+    "  picket host discover 10.0.1.1 10.0.2.1:3260 -o yaml >san.yaml\n"
     "  picket host check\n"
     "  picket host check -q && picket uncordon $(hostname)\n";
 
@@ -145,7 +155,7 @@ int verb_host(struct cli *c, int argc, char **argv)
                                              { "output", required_argument, NULL, 'o' },
                                              { NULL, 0, NULL, 0 } };
     const char *root = "/";
-    bool offline = false, quiet = false, json = false;
+    bool offline = false, quiet = false, json = false, yaml = false, discover;
     int o;
 
     while ((o = cli_getopt(c, argc, argv, "qo:", options)) != -1) {
@@ -157,14 +167,23 @@ int verb_host(struct cli *c, int argc, char **argv)
             quiet = true;
         } else if (o == 'o' && str_eq(optarg, "json")) {
             json = true;
+        } else if (o == 'o' && str_eq(optarg, "yaml")) {
+            yaml = true;
         } else if (o == 'o') {
-            return cli_bad_usage(c, "-o %s: only json", optarg);
+            return cli_bad_usage(c, "-o %s: json (check) or yaml (discover)", optarg);
         } else {
             return cli_usage(c);
         }
     }
+    discover = argc > optind && str_eq(argv[optind], "discover");
+    if ((yaml && !discover) || (json && discover)) {
+        return cli_bad_usage(c, "-o json is of check, -o yaml of discover");
+    }
+    if (discover) {
+        return host_discover(c, root, argv + optind + 1, (size_t)(argc - optind - 1), yaml);
+    }
     if (argc - optind != 1 || !str_eq(argv[optind], "check")) {
-        return cli_bad_usage(c, "want: check");
+        return cli_bad_usage(c, "want: check, or discover PORTAL...");
     }
     return check_host(c, root, offline || !str_eq(root, "/"), quiet, json);
 }

@@ -161,8 +161,8 @@ static const struct cli_verb verbs[] = {
       "  picket confirm-off node2 --incarnation 7 --statement \"node2: cable pulled by "
       "me\"\n" COMMON,
       verb_confirm },
-    { "host", "Hosts", "what is missing or misconfigured on this host", "check [-q] [--offline]",
-      host_help, verb_host },
+    { "host", "Hosts", "what is missing or misconfigured on this host; what a SAN has",
+      "check [-q] [--offline]\ndiscover PORTAL... [-o yaml]", host_help, verb_host },
     { "cordon", "Hosts", "let no further VM come", "HOST", COMMON, verb_cordon },
     { "uncordon", "Hosts", "end cordon and maintenance", "HOST", COMMON, verb_uncordon },
     { "drain", "Hosts", "move all VMs away (maintenance)", "HOST",

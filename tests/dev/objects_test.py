@@ -31,6 +31,25 @@ spec:
 """
 
 
+def discover(c):
+    """What a SAN has, as objects that can be applied; and why there is nothing."""
+    root = os.path.join(c.dir, "root")
+    tool = os.path.join(root, "usr", "sbin", "iscsiadm")
+    p = c.run("host", "discover", "10.9.9.1", "--root", root, check_rc=False)
+    dev.check(p.returncode == 1 and "open-iscsi" in p.stderr, "without iscsiadm: %d %s" % (p.returncode, p.stderr))
+    os.makedirs(os.path.dirname(tool))
+    with open(tool, "w") as f:
+        f.write("#!/bin/sh\ncase \"$*\" in\n*nonpersistent*) ;;\n*) exit 9 ;;\nesac\ncase \"$*\" in\n"
+                "*10.9.9.1*) echo '10.9.9.1:3260,1 iqn.2026-01.example:found' ;;\n"
+                "*) echo 'cannot make connection' >&2; exit 4 ;;\nesac\n")
+    os.chmod(tool, 0o755)
+    p = c.run("host", "discover", "10.9.9.1", "10.9.9.2", "--root", root, "-o", "yaml", check_rc=False)
+    dev.check(p.returncode == 5 and "10.9.9.2: cannot make connection" in p.stderr, "%d %s" % (p.returncode, p.stderr))
+    c.apply(p.stdout)
+    dev.check(c.get("iscsitarget", "found")["spec"]["portals"] == ["10.9.9.1:3260"], "found: %s" % p.stdout)
+    c.run("delete", "iscsitarget", "found")
+
+
 def test():
     with dev.Cluster(3) as c:
         c.wait("a quorum", lambda: c.run("get", "clusters", check_rc=False).returncode == 0, 30)
@@ -94,6 +113,8 @@ def test():
         dev.check("runs" in c.run("retry", "vm1").stdout, "retry of a running machine")
         p = c.run("retry", "nobody", check_rc=False)
         dev.check(p.returncode == 3, "retry of nobody: exit %d" % p.returncode)
+
+        discover(c)
 
         # cordon, drain, migrate
         host = c.host_of("vm1")

@@ -3,6 +3,7 @@
 
 #include "base/obj.h"
 #include "storage/iscsi_codec.h"
+#include "storage/iscsi_disc_codec.h"
 
 #include <string.h>
 
@@ -41,9 +42,28 @@ static void record(const char *text, size_t len)
     buf_done(&twice);
 }
 
+static void discovery(const char *text, size_t len)
+{
+    struct iscsi_founds f = { 0 };
+    struct arena a = { 0 };
+    struct buf out = { 0 };
+    struct err err;
+
+    if (iscsi_parse_discovery(text, len, &a, &f, &err) != 0) {
+        CHECK(err.code == ERR_CORRUPT || err.code == ERR_TOO_LARGE);
+    }
+    for (size_t i = 0; i < f.n; i++) {
+        CHECK(f.list[i].n_portals > 0 && f.list[i].n_portals <= ISCSI_PORTALS_MAX);
+    }
+    iscsi_manifests(&f, &out);
+    buf_done(&out);
+    arena_done(&a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 0) {
+        discovery((const char *)data, size);
         sessions((const char *)data, size);
         record((const char *)data, size);
     }

@@ -7,9 +7,12 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "api/manifest.h"
+#include "api/valid.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "storage/iscsi_codec.h"
+#include "storage/iscsi_disc_codec.h"
 #include "tests/unit/storage_fixture.h"
 
 #define SAN "iqn.2026-01.example:san"
@@ -49,6 +52,70 @@ static void reads_sessions(void **state)
     assert_null(iscsi_find(&ss, SAN, "10.77.1.1:3261"));
     free(text);
     arena_done(&a);
+}
+
+static void reads_a_discovery(void **state)
+{
+    static const char first[] = "10.77.1.1:3260,1 iqn.2026-01.example:san\n"
+                                "10.77.2.1:3260,1 iqn.2026-01.example:san\n"
+                                "[2001:db8::1]:3260,2 iqn.2026-01.other:Big_San\n";
+    static const char second[] = "10.77.1.1:3260,1 iqn.2026-01.example:san\r\n"
+                                 "10.77.3.1:3261,1 iqn.2026-01.example:san\n\n"
+                                 "10.77.3.1:3261,1 iqn.2026-02.example:san\n";
+    struct iscsi_founds f = { 0 };
+    struct arena a = { 0 };
+    struct buf out = { 0 };
+    struct manifest *m = NULL;
+    struct problems ps = { 0 };
+    struct err err;
+
+    (void)state;
+    /* an underscore is in no IQN (RFC 3722), so that line is refused, and what came before stays */
+    assert_int_equal(iscsi_parse_discovery(first, sizeof(first) - 1, &a, &f, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "line 3"));
+    assert_int_equal(iscsi_parse_discovery(second, sizeof(second) - 1, &a, &f, &err), 0);
+    assert_int_equal(f.n, 2);
+    assert_int_equal(f.list[0].n_portals, 3);
+    assert_string_equal(f.list[0].portals[2], "10.77.3.1:3261");
+    iscsi_manifests(&f, &out);
+    assert_int_equal(manifest_parse(buf_cstr(&out), out.len, "found", &m, &err), 0);
+    assert_int_equal(manifest_count(m), 2);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *obj = manifest_doc(m, i)->obj;
+
+        obj_validate(kind_find("ISCSITarget"), obj, false, &ps);
+        assert_false(problems_bad(&ps));
+        assert_string_equal(jget_str(obj, "metadata.name", ""), i == 0 ? "san" : "san-x2");
+        assert_string_equal(jget_str(obj, "spec.iqn", ""), f.list[i].iqn);
+    }
+    problems_done(&ps);
+    manifest_free(m);
+    buf_done(&out);
+    arena_done(&a);
+}
+
+static void hostile_discoveries(void **state)
+{
+    static const char *const bad[] = {
+        "10.0.0.1:3260 iqn.2026-01.a:b",
+        "10.0.0.1:3260,x iqn.2026-01.a:b",
+        ",1 iqn.2026-01.a:b",
+        "10.0.0.1:3260,1",
+        "10.0.0.1:3260,1 iqn.2026-01.a:b\"}\n",
+        "10.0.0.1:3260,1 san",
+        "10.0.0.1:3260\",1 iqn.2026-01.a:b",
+        "10.0.0.1:3260,1 iqn.a b",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct iscsi_founds f = { 0 };
+        struct arena a = { 0 };
+        struct err err;
+
+        assert_int_equal(iscsi_parse_discovery(bad[i], strlen(bad[i]), &a, &f, &err), ERR_CORRUPT);
+        arena_done(&a);
+    }
 }
 
 static void compares_portals(void **state)
@@ -172,6 +239,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_sessions),
+        cmocka_unit_test(reads_a_discovery),
+        cmocka_unit_test(hostile_discoveries),
         cmocka_unit_test(compares_portals),
         cmocka_unit_test(refuses_half_an_outline),
         cmocka_unit_test(writes_settings_into_a_record),
