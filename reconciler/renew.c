@@ -176,6 +176,10 @@ static void acknowledged(struct renew *r, const struct renew_call *c, const json
         return;
     }
     margins(r, c->sent_ms, now);
+    if (now - c->sent_ms > (uint64_t)lease / 4) {
+        lg_info("renew", "endpoint=%s ack_ms=%" PRIu64 " msg=\"acknowledged late\"", c->ep->name,
+                now - c->sent_ms);
+    }
     v->acks++;
     v->lease_ms = (uint32_t)lease;
     v->term = (uint64_t)jget_int(j, "term", 0);

@@ -323,7 +323,8 @@ static void slots_seen_by(struct lease_table *t, const json_t *body, uint64_t no
 }
 
 /* Lateness as the leader sees it: whatever the reason, it is this that leases run out of. */
-static void late_seen(const struct lease_table *t, struct lease_info *l, uint64_t now)
+static void late_seen(const struct lease_table *t, struct lease_info *l, const char *host,
+                      uint64_t now)
 {
     uint64_t gap = l->last_ms == 0 ? 0 : now - l->last_ms;
     uint64_t late = gap > t->timing.heartbeat_ms ? gap - t->timing.heartbeat_ms : 0;
@@ -334,6 +335,9 @@ static void late_seen(const struct lease_table *t, struct lease_info *l, uint64_
         l->late_since_ms = now;
     }
     l->late_ms[0] = late > l->late_ms[0] ? late : l->late_ms[0];
+    if (late > t->timing.heartbeat_ms) {
+        lg_info("lease", "host=%s late_ms=%" PRIu64 " msg=\"its renewal came late\"", host, late);
+    }
 }
 
 /* Extend at receipt: whatever the agent may come to believe ends at its send time + L, before this.
@@ -349,7 +353,7 @@ static void renewal_receive(struct lease_table *t, struct renewal *r, const json
     if (l->incarnation != r->incarnation) {
         *l = (struct lease_info){ .incarnation = r->incarnation };
     }
-    late_seen(t, l, now);
+    late_seen(t, l, r->host, now);
     slots_seen_by(t, body, now);
     l->last_ms = now;
     link_seen(l, body, now);
