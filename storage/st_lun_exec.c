@@ -167,8 +167,12 @@ static void lun_end(struct st_op *op)
 {
     const struct lun_plan *p = &op->lun;
     const char *wwid = p->pin[0] != '\0' ? p->pin : pinned(op);
+    const char *message = p->message;
 
     keep_lun(op);
+    if (p->state == ST_READY && !p->redundant && op->step_why[0] != '\0') {
+        message = arena_printf(&op->a, "%s; %s", message, op->step_why); /* why a path is missing */
+    }
     if (wwid[0] != '\0' && (p->pin[0] != '\0' || p->state == ST_READY)) {
         st_detail(op, "wwid", json_string(wwid));
     }
@@ -178,7 +182,7 @@ static void lun_end(struct st_op *op)
     st_detail(op, "paths",
               json_pack("{s:I, s:I, s:o}", "total", (json_int_t)p->min_paths, "active",
                         (json_int_t)p->usable, "list", paths_of(op)));
-    st_answer(op, p->state, p->reason, p->message);
+    st_answer(op, p->state, p->reason, message);
 }
 
 static void lun_step(struct st_op *op);
