@@ -193,16 +193,29 @@ class Lab:
             self.children["bmc%d" % h.n] = Child(self.run, "bmc%d" % h.n, [
                 "ipmi_sim", "-n", "-c", "%s/lan.conf" % h.dir, "-f", "%s/bmc.emu" % h.dir, "-s", h.dir + "/bmc"])
 
+    def adm(self, *args):
+        env = dict(os.environ, TGT_IPC_SOCKET=os.path.join(self.run, "tgtd.sock"))
+        return subprocess.run(["tgtadm", "--lld", "iscsi"] + list(args), env=env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
+
+    def account(self, user, password, *direction):
+        """A CHAP account of the target; one that is there gets the new password.  (None: it went well)"""
+        self.adm("--op", "delete", "--mode", "account", "--user", user)
+        for args in (["new", "--mode", "account", "--user", user, "--password", password],
+                     ["bind", "--mode", "account", "--tid", "1", "--user", user] + list(direction)):
+            p = self.adm("--op", *args)
+            if p.returncode != 0:
+                return "tgtadm %s of account %s: %s" % (args[0], user, p.stdout)
+        return None
+
+    def accounts(self, words):
+        """OURS PASSWORD THEIRS PASSWORD: who logs in, and as what the target does."""
+        return self.account(words[0], words[1]) or self.account(words[2], words[3], "--outgoing")
+
     def luns(self):
         """The SAN: one target, both portals, one LUN a file."""
-        env = dict(os.environ, TGT_IPC_SOCKET=os.path.join(self.run, "tgtd.sock"))
-
-        def adm(*args):
-            return subprocess.run(["tgtadm", "--lld", "iscsi"] + list(args), env=env, stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
-
         for _ in range(100):
-            if adm("--op", "show", "--mode", "target").returncode == 0:
+            if self.adm("--op", "show", "--mode", "target").returncode == 0:
                 break
             time.sleep(0.1)
         todo = [["--op", "new", "--mode", "target", "--tid", "1", "-T", self.conf["iqn"]]]
@@ -213,9 +226,12 @@ class Lab:
                 "--params", "scsi_id=LAB-LUN%d,scsi_sn=lablun%d,vendor_id=LAB,product_id=DISK" % (n, n)])
         todo.append(["--op", "bind", "--mode", "target", "--tid", "1", "-I", "ALL"])
         for args in todo:
-            p = adm(*args)
+            p = self.adm(*args)
             if p.returncode != 0:
                 raise SystemExit("power.py: tgtadm %s: %s" % (" ".join(args), p.stdout))
+        wrong = self.accounts(self.conf["chap"].split()) if self.conf.get("chap") else None
+        if wrong:
+            raise SystemExit("power.py: " + wrong)
 
     # --- the control socket ---
 
@@ -227,6 +243,10 @@ class Lab:
                 self.luns()
             self.event("%s %s" % (rest[0], verb))
             return "ok"
+        if verb == "chap" and len(rest) == 4:
+            wrong = self.accounts(rest)
+            self.event("the target has new passwords")
+            return "error: " + wrong if wrong else "ok"
         host = self.hosts.get(rest[0]) if rest else None
         if host is None:
             return "error: no such host or helper in \"%s\"" % " ".join(words)

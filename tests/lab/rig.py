@@ -6,6 +6,7 @@ and all addresses are inside it.
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ BIN = os.environ.get("PICKET_BIN_DIR", os.path.join(ROOT, "build"))
 PROGRAMS = ["picket", "picketd", "picket-agent", "picket-watchdog", "picket-fence", "picket-pdu", "picket-guest"]
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+STATUS = re.compile(rb"LAB-STATUS=\d+\n\Z")
 TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "tgtd": "tgt", "ipmi_sim": "openipmi", "ip": "iproute2",
          "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "strip": "binutils"}
 
@@ -150,6 +152,7 @@ class Rig:
         # The PDU, the witness, the BMCs.
         for last in [2, 3] + [20 + n for n in self.hosts()]:
             lines.append("addr add 10.77.0.%d/24 dev lan0" % last)
+        lines.append("addr add 10.77.1.3/24 dev lan1")  # the witness again: hosts with two links reach it over both
         for n in self.hosts():
             for i in range(5):
                 lines += ["tuntap add t%d-%d mode tap" % (n, i),
@@ -260,6 +263,9 @@ class Rig:
                     if not data:
                         break
                     out += data
+                    # What the script left running in the background may keep the connection open.
+                    if STATUS.search(out[-40:]):
+                        break
         except OSError as e:
             if check:
                 raise LabError("node%d: %s: %s\n%s" % (n, script[:80], e, out.decode("utf-8", "replace"))) from e

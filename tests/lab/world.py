@@ -95,13 +95,14 @@ class World:
     """Use as a context manager: takes the lab down at the end; with LAB_KEEP=1 it stays after a failure."""
 
     def __init__(self, hosts=2, fencing="pdu", guests=(("g1", "PVH"), ("g2", "PV")), name=None, driver="xen", book=False, by_hand=False,
-                 **settings):
+                 links=1, **settings):
         self.rig = labrig.Rig(name or os.environ.get("LAB", "test"))
-        self.book, self.by_hand = book, by_hand
+        self.book, self.by_hand, self.links = book, by_hand, links
         self.slow = 1.0
         self.hosts, self.fencing, self.guests, self.settings = hosts, fencing, guests, settings
         self.driver = driver
         self.witness = None
+        self.sizes = {}  # of volumes that have grown
         self.time = Timeline(self)
 
     def __enter__(self):
@@ -176,7 +177,7 @@ class World:
         """A cluster: first voter is a picketd in the lab's network, outside the hosts; each host joins as a voter."""
         etc = self.rig.path("witness/etc")
         os.makedirs(self.rig.path("witness"))
-        self.picket("init", "--name", "witness", "--address", WITNESS, "--dir", etc, "--data",
+        self.picket("init", "--name", "witness", "--address", ",".join(addresses(3, self.links)), "--dir", etc, "--data",
                     self.rig.path("witness/data"), "--lab")
         with open(etc + "/picketd.conf", "a", encoding="ascii") as f:
             f.write(self.raft())
@@ -226,7 +227,7 @@ C
         ends = ",".join(["10.77.0.1%d:7443" % i for i in [n] + [h for h in self.rig.hosts() if h != n]] + [WITNESS + ":7443"])
         self.rig.sh(n, """
             set -e
-            picket join %s --name node%d --address 10.77.0.1%d --lab
+            picket join %s --name node%d --address %s --lab
             cd /etc/picket
             printf '%s' >>picketd.conf
             sed -i '/^endpoints/d' agent.conf
@@ -236,7 +237,7 @@ driver = %s
 watchdog-socket = /run/picket/watchdog.sock
 %sC
             sync
-            svc boot""" % (token, n, n, self.raft().replace("\n", "\\n"), ends, self.driver,
+            svc boot""" % (token, n, ",".join(addresses(10 + n, self.links)), self.raft().replace("\n", "\\n"), ends, self.driver,
                            "dev-dir = /data/dev\n" if self.driver == "dev" else ""))
         self.time.mark("node%d enrolled" % n)
 
@@ -262,7 +263,7 @@ watchdog-socket = /run/picket/watchdog.sock
             with open(os.path.join(labrig.HERE, "book.yaml"), encoding="utf-8") as f:
                 return f.read().replace("heartbeat: 5s, hostTimeout: 60s", "heartbeat: %(heartbeat)s, hostTimeout: %(hostTimeout)s" % timing)
         return objects(timing, self.hosts, self.fencing, self.guests, self.settings.get("luns", 1),
-                       self.settings.get("storage", "mapped") != "mapped")
+                       self.settings.get("storage", "mapped") != "mapped", links=self.links, chap=self.settings.get("chap"))
 
     def names(self):
         return [name for name, _ in self.guests]
@@ -278,7 +279,7 @@ watchdog-socket = /run/picket/watchdog.sock
     def change(self, vm, more, memory="96Mi"):
         """Apply one guest again, with more lines in its spec."""
         i = self.names().index(vm)
-        self.apply("\n---\n".join(guest(i + 1, vm, self.guests[i][1], memory, more)) + "\n")
+        self.apply("\n---\n".join(guest(i + 1, vm, self.guests[i][1], memory, more, size=self.sizes.get(vm, "16Mi"))) + "\n")
 
     # --- asking ---
 
@@ -336,8 +337,8 @@ watchdog-socket = /run/picket/watchdog.sock
             self.wait("%s runs elsewhere" % vm,
                       lambda vm=vm: self.phase(vm) == "Running" and self.host_of(vm) not in ("", old), seconds)
         for vm in vms:
-            wall, inst, _ = self.wait_beat(vm, at * 1000)
-            check(inst not in before[vm], "%s: instance %s goes on writing after its host died" % (vm, inst))
+            # Cut off, but not dead yet, the old one may write for a while: check_disks() says whether it wrote too long.
+            wall, _, _ = self.wait_beat(vm, at * 1000, but=before[vm])
             self.time.mark("%s writes to its disk again, %.1f s after the end" % (vm, wall / 1000.0 - at))
         done = [f for f in self.items("fencings") if f["spec"]["host"] == old and f["status"].get("closed")]
         newest = max(done, key=lambda f: f["status"]["closed"], default={"status": {}})
@@ -387,11 +388,11 @@ watchdog-socket = /run/picket/watchdog.sock
     def beats(self):
         return disk.scan(self.luns())[0]
 
-    def wait_beat(self, vm, after_ms, seconds=180, not_instance=None):
-        """Until the guest wrote something later than that; (wall ms, instance, sequence)."""
+    def wait_beat(self, vm, after_ms, seconds=180, but=()):
+        """Until the guest wrote something later than that, as none of these instances; (wall ms, instance, sequence)."""
         def fresh():
             b = disk.last_beat(self.beats(), vm)
-            return b if b and b[0] > after_ms and b[1] != not_instance else None
+            return b if b and b[0] > after_ms and b[1] not in but else None
         return self.wait("heartbeat of %s on its disk" % vm, fresh, seconds)
 
     def check_disks(self):
@@ -408,17 +409,23 @@ def node(n):
     return n if isinstance(n, int) else int(n[-1])
 
 
-def guest(number, name, virt, memory="96Mi", more="", group="vg0"):
+def addresses(last, links):
+    """Of a host or the witness: one a link, the LAN first."""
+    return ["10.77.%d.%d" % (i, last) for i in range(links)]
+
+
+def guest(number, name, virt, memory="96Mi", more="", group="vg0", size="16Mi"):
     return ["""apiVersion: picket/v1
 kind: Volume
 metadata: {name: %s}
-spec: {volumeGroup: %s, size: 16Mi, access: Exclusive}""" % (name, group),
+spec: {volumeGroup: %s, size: %s, access: Exclusive}""" % (name, group, size),
             """apiVersion: picket/v1
 kind: VirtualMachine
 metadata: {name: %s}
 spec:
   virt: %s
   memory: %s
+  migration: {timeout: 30m}
   boot:
     kernel: /guest/domu-vmlinux
     ramdisk: /guest/domu-initrd.gz
@@ -427,8 +434,9 @@ spec:
   nics: [%s]%s""" % (name, virt, memory, name, 100 + number, name, "{bridge: br0}" if number == 1 else "", "".join("\n  " + m for m in more.split("\n") if m))]
 
 
-def host(n, fencing):
-    level = {"pdu": "rack-pdu", "ipmi": "node%d-bmc" % n, "watchdog": "watchdog"}[fencing]
+def host(n, fencing, links=1):
+    """Live migrations go over the last link: the storage network, when the LAN is not the only one."""
+    level = {"pdu": "rack-pdu", "ipmi": "node%d-bmc" % n, "watchdog": "watchdog", "storage": "san-cut"}[fencing]
     return ["""apiVersion: picket/v1
 kind: FenceDevice
 metadata: {name: node%d-bmc}
@@ -437,8 +445,9 @@ spec: {type: Ipmi, address: 10.77.0.2%d, username: admin, passwordRef: {secret: 
 kind: Host
 metadata: {name: node%d}
 spec:
-  addresses: [10.77.0.1%d]
-  fencing: [{devices: [%s]}]""" % (n, n, level)]
+  addresses: [%s]
+  migrationAddress: %s
+  fencing: [{devices: [%s]}]""" % (n, ", ".join(addresses(10 + n, links)), addresses(10 + n, links)[-1], level)]
 
 
 FIXED = """apiVersion: picket/v1
@@ -469,15 +478,36 @@ spec: {type: ApcSnmp, address: 10.77.0.2, communityRef: {secret: pdu, key: commu
 apiVersion: picket/v1
 kind: FenceDevice
 metadata: {name: watchdog}
-spec: {type: Watchdog}
----
-apiVersion: picket/v1
+spec: {type: Watchdog}"""
+CUT = """apiVersion: picket/v1
+kind: FenceDevice
+metadata: {name: san-cut}
+spec: {type: ScsiReservation, drainTime: 2s}"""
+
+
+def chap_secret(words):
+    """Names and passwords as the lab's setting has them: OURS PASSWORD THEIRS PASSWORD."""
+    return """apiVersion: picket/v1
+kind: Secret
+metadata: {name: chap}
+stringData: {ours: %s, theirs: %s}""" % (words.split()[1], words.split()[3])
+
+
+def target(chap):
+    text = """apiVersion: picket/v1
 kind: ISCSITarget
 metadata: {name: san}
-spec: {iqn: "iqn.2026-01.lab:store", portals: ["10.77.1.1:3260", "10.77.2.1:3260"]}"""
+spec:
+  iqn: "iqn.2026-01.lab:store"
+  portals: ["10.77.1.1:3260", "10.77.2.1:3260"]"""
+    if not chap:
+        return [text]
+    return [chap_secret(chap), text + """
+  chap: {username: %s, passwordRef: {secret: chap, key: ours}, mutualUsername: %s, mutualPasswordRef: {secret: chap, key: theirs}}"""
+            % (chap.split()[0], chap.split()[2])]
 
 
-def san(luns, initialise):
+def san(luns, initialise, reserve=False):
     docs = []
     for n in range(1, luns + 1):
         docs += ["""apiVersion: picket/v1
@@ -487,7 +517,8 @@ spec: {target: san, lun: %d}""" % (n, n),
                  """apiVersion: picket/v1
 kind: VolumeGroup
 metadata: {name: vg%d}
-spec: {luns: [lun%d], initialise: %s}""" % (n - 1, n, "true" if initialise else "false")]
+spec: {luns: [lun%d], initialise: %s, reservation: %s}""" % (n - 1, n, "true" if initialise else "false",
+                                                          "PersistentReservation" if reserve else "None")]
     return docs
 
 
@@ -507,13 +538,14 @@ spec:
 """ + "\n".join("    node%d: {addresses: [10.77.0.1%d/24]}" % (n, n) for n in range(1, hosts + 1))]
 
 
-def objects(timing, hosts, fencing, guests, luns=1, initialise=False, memory="96Mi"):
+def objects(timing, hosts, fencing, guests, luns=1, initialise=False, memory="96Mi", links=1, chap=None):
     """The book's cluster with the lab's addresses and small guests: YAML."""
-    docs = [FIXED % timing] + san(luns, initialise) + network(hosts)
+    cut = fencing == "storage"
+    docs = [FIXED % timing] + ([CUT] if cut else []) + target(chap) + san(luns, initialise, cut) + network(hosts)
     for n in range(1, hosts + 1):
-        docs += host(n, fencing)
+        docs += host(n, fencing, links)
     for i, (name, virt) in enumerate(guests):
         # One after the other: two at once on a busy machine run into libxl's own timeout of 40 s.
-        docs += guest(i + 1, name, virt, memory, "startAfter: [{vm: %s}]" % guests[i - 1][0] if i > 0 else "",
-                      "vg%d" % (i % luns))
+        more = ["startAfter: [{vm: %s}]" % guests[i - 1][0]] if i > 0 else []
+        docs += guest(i + 1, name, virt, memory, "\n".join(more + (["fencing: StorageOnly"] if cut else [])), "vg%d" % (i % luns))
     return "\n---\n".join(docs) + "\n"

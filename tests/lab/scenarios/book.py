@@ -2,7 +2,7 @@
 import world
 
 TITLE = "the book's cluster on three bare hosts, from nothing to running"
-SETUP = {"hosts": 3, "luns": 2, "storage": "services", "network": "plain", "book": True,
+SETUP = {"hosts": 3, "links": 2, "luns": 2, "storage": "services", "network": "plain", "book": True,
          "guests": (("vm1", "PV"), ("vm2", "PVH"))}
 
 

@@ -10,7 +10,7 @@ def run(w):
     host = w.host_of(vm)
     n = world.node(host)
     fencings = len(w.items("fencings"))
-    w.picket("drain", host, timeout=600)
+    w.picket("drain", host, "--timeout", "30m", timeout=900)
     w.time.mark("%s is empty" % host)
     for v in w.names():
         world.check(w.host_of(v) != host, "%s is still on %s" % (v, host))

@@ -9,7 +9,7 @@ SETUP = {}
 
 def again(w, vm, inst, what):
     at = time.time()
-    w.wait_beat(vm, at * 1000, not_instance=inst)
+    w.wait_beat(vm, at * 1000, but=[inst])
     w.time.mark("%s: %s writes as a new instance after %.1f s" % (what, vm, time.time() - at))
     w.wait_running(vm)
 

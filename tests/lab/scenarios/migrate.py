@@ -12,7 +12,7 @@ def run(w):
     dst = "node2" if src == "node1" else "node1"
     inst = w.instance(vm)
     fencings = len(w.items("fencings"))
-    w.picket("migrate", vm, "--cold", "--to", dst, timeout=600)
+    w.picket("migrate", vm, "--cold", "--to", dst, "--timeout", "30m", timeout=900)
     w.wait("%s runs on %s" % (vm, dst), lambda: w.host_of(vm) == dst and w.phase(vm) == "Running", 300)
     w.wait("a new instance writes", lambda: w.instance(vm) != inst, 120)
     w.still([vm], 15, "moved")

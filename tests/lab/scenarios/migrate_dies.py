@@ -20,7 +20,7 @@ def run(w):
     others = [v for v in w.names() if w.host_of(v) == dst]
     before = {v: w.beats()[v] for v in others}
     known = {m["metadata"]["name"] for m in w.items("migrations")}
-    w.picket("migrate", vm, "--live", "--to", dst, "--no-wait")
+    w.picket("migrate", vm, "--live", "--to", dst, "--timeout", "30m", "--no-wait")
     w.wait("it is under way", lambda: phase(w, known) == "Running", 180)
     w.wait("%s receives it" % dst, lambda: vm + " " in w.rig.sh(world.node(dst), "xl list") or phase(w, known) != "Running", 180)
     world.check(phase(w, known) == "Running", "it is %s already" % phase(w, known))

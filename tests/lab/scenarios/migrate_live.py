@@ -24,7 +24,7 @@ def run(w):
     dst = "node2" if src == "node1" else "node1"
     inst = w.instance(vm)
     fencings = len(w.items("fencings"))
-    w.picket("migrate", vm, "--live", "--to", dst, timeout=900)
+    w.picket("migrate", vm, "--live", "--to", dst, "--timeout", "30m", timeout=900)
     st = journal(w, vm)
     w.time.mark("%s, downtime %s ms" % (st.get("phase"), st.get("downtimeMs")))
     w.wait("%s runs on %s" % (vm, dst), lambda: w.host_of(vm) == dst and w.phase(vm) == "Running", 120)
@@ -42,7 +42,7 @@ def run(w):
 def refused(w, pv):
     src, inst = w.host_of(pv), w.instance(pv)
     p = w.picket("migrate", pv, "--live", "--to", "node2" if src == "node1" else "node1", check_rc=False, timeout=300)
-    world.check(p.returncode != 0 and "CannotGoLive" in p.stdout + p.stderr, "exit %d: %s%s" % (p.returncode, p.stdout, p.stderr))
-    w.time.mark("%s: %s" % (pv, (p.stderr or p.stdout).strip().splitlines()[0]))
+    world.check(p.returncode != 0 and journal(w, pv).get("reason") == "CannotGoLive", "exit %d: %s%s" % (p.returncode, p.stdout, p.stderr))
+    w.time.mark("%s: %s" % (pv, journal(w, pv).get("message")))
     w.still([pv], 10, "refused")
     world.check(w.instance(pv) == inst and w.host_of(pv) == src, "it was touched")

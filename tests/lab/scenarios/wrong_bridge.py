@@ -5,7 +5,7 @@ import world
 
 TITLE = "a wrong bridge change rolled back"
 # The bridge has to be Picket's own: of one that it found it takes nothing away.
-SETUP = {"hosts": 3, "luns": 2, "storage": "services", "network": "plain", "book": True,
+SETUP = {"hosts": 3, "links": 2, "luns": 2, "storage": "services", "network": "plain", "book": True,
          "guests": (("vm1", "PV"), ("vm2", "PVH"))}
 
 BRIDGE = """apiVersion: picket/v1
@@ -29,6 +29,9 @@ def address(w):
 
 def run(w):
     inc = w.get("host", "node1")["status"]["incarnation"]
+    # Its leases go over the first storage network, too: with both links the change would cut nothing off.
+    w.rig.power("link", "node1", "nic2", "down")
+    w.wait("node1 goes on over one link", lambda: w.condition("host", "node1", "Ready").get("status") == "True", 120)
     w.apply(BRIDGE % "10.77.9.11/24")
     w.time.mark("br0 of node1 is to have an address that nobody reaches")
     w.wait("the wrong address is there and the right one gone", lambda: address(w) == "10.77.9.11/24", 120)
@@ -37,6 +40,7 @@ def run(w):
     w.time.mark("undone")
     w.wait("the object says so", lambda: "RolledBack" in w.picket("get", "bridge", "br0", "-o", "json").stdout, 120)
     w.apply(BRIDGE % "10.77.0.11/24")
+    w.rig.power("link", "node1", "nic2", "up")
     w.wait_hosts()
     world.check(w.get("host", "node1")["status"]["incarnation"] == inc, "node1 was reset")
     w.still(w.names(), 10, "after it")
