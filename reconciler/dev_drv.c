@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "reconciler/dev_drv_priv.h"
@@ -32,6 +33,11 @@ void dev_job_done(struct dev_job *j)
     *d->done_tail = j;
     d->done_tail = &j->next;
     CHECK(uv_timer_start(&d->timer, run_done, 0, 0) == 0);
+}
+
+bool dev_job_too_late(const struct dev_job *j)
+{
+    return j->job->not_after_ms != 0 && clock_now_ms() > j->job->not_after_ms;
 }
 
 int dev_job_fail(struct dev_job *j, int code, const char *fmt, ...)

@@ -537,6 +537,10 @@ void dev_dom_signal(struct dev_drv *d, struct dev_job *j)
         (void)dev_job_fail(j, ERR_DRIVER, "%s is suspended to be moved", j->job->vm);
         return;
     }
+    if (sig == SIGCONT && dev_job_too_late(j)) {
+        (void)dev_job_fail(j, ERR_TIMEOUT, "%s may not begin to run any more", j->job->vm);
+        return;
+    }
     r = dev_dom_send_signal(g, sig);
     if (r != 0) {
         (void)dev_job_fail(j, ERR_DRIVER, "signal %d to %s: %s", sig, j->job->vm, strerror(r));

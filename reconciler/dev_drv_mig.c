@@ -307,6 +307,10 @@ static void resume(struct dev_drv *d, struct dev_job *j)
     struct timespec moment = { 0, 2000000 };
     uint64_t since;
 
+    if (dev_job_too_late(j)) {
+        (void)dev_job_fail(j, ERR_TIMEOUT, "%s may not go on any more", j->job->vm);
+        return;
+    }
     if (g == NULL || dev_dom_send_signal(g, GUEST_RESUME) != 0) {
         (void)dev_job_fail(j, ERR_DRIVER, "%s does not run on %s", j->job->vm, d->host);
         return;

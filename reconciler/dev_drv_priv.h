@@ -97,6 +97,8 @@ struct dev_drv {
 };
 
 void dev_job_done(struct dev_job *j); /* j->err and j->failed are set */
+/* The guest may not begin to run any more. */
+bool dev_job_too_late(const struct dev_job *j);
 int dev_job_fail(struct dev_job *j, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

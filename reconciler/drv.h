@@ -175,7 +175,8 @@ struct drv_job {
     uint64_t size_bytes;
     uint64_t incarnation;
     uint64_t token;
-    uint64_t not_after_ms; /* DRV_START: the guest may not begin to run later (CLOCK_BOOTTIME) */
+    uint64_t not_after_ms; /* START, UNPAUSE, MIG_RESUME: the guest may not begin to run later
+                              (CLOCK_BOOTTIME); 0: no matter when */
     uint64_t deadline_ms;  /* CLOCK_BOOTTIME; 0: none (refused but for enumerations) */
     drv_job_cb *cb;
     void *data;

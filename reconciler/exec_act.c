@@ -81,6 +81,9 @@ static void act_domain(struct vmx_item *it, enum drv_op op, uint64_t not_after_m
     if (op == DRV_SHUTDOWN && not_after_ms < it->job.deadline_ms) {
         it->job.deadline_ms = not_after_ms; /* a hanging request may not hold up the destroy */
     }
+    if (op == DRV_UNPAUSE) {
+        it->job.not_after_ms = not_after_ms;
+    }
     if (op == DRV_DESTROY || op == DRV_SHUTDOWN) {
         obs_expect_end(it->x->obs, it->rec.vm);
     }

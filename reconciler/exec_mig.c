@@ -75,9 +75,10 @@ static void receive(struct vmx_item *it)
     transfer(it, DRV_MIG_RECEIVE);
 }
 
-static void resume(struct vmx_item *it)
+static void resume(struct vmx_item *it, uint64_t not_after_ms)
 {
     vmx_job_init(it, DRV_MIG_RESUME, it->x->opts.stop_ms);
+    it->job.not_after_ms = not_after_ms;
     drv_submit(it->x->drv, &it->job);
 }
 
@@ -247,7 +248,7 @@ void vmx_mig_act(struct vmx_item *it, const struct act *act)
         decide(it, VMX_MIG_ABORT, aborted);
     } else {
         CHECK(act->kind == ACT_MIG_RESUME);
-        resume(it);
+        resume(it, act->not_after_ms);
     }
 }
 

@@ -32,9 +32,6 @@ static int do_start(struct sim_drv *s, struct sim_job *j, struct err *err)
 {
     struct sim_dom *d = sim_dom(s, j->vm);
 
-    if (j->not_after_ms != 0 && sim_now(s) > j->not_after_ms) {
-        return err_set(err, ERR_TIMEOUT, "too late to start %s", j->vm);
-    }
     if (d->state != DOM_ABSENT) {
         return err_set(err, ERR_DRIVER, "domain %s exists", j->vm);
     }
@@ -167,6 +164,11 @@ bool sim_is_volume_op(enum drv_op op)
            op == DRV_VOL_DEACTIVATE;
 }
 
+static bool begins_to_run(enum drv_op op)
+{
+    return op == DRV_START || op == DRV_UNPAUSE || op == DRV_MIG_RESUME;
+}
+
 static int perform(struct sim_drv *s, struct sim_job *j, struct err *err)
 {
     int rc;
@@ -179,6 +181,9 @@ static int perform(struct sim_drv *s, struct sim_job *j, struct err *err)
     }
     if (!sim_is_domain_op(j->op)) {
         return 0; /* answered in sim_job_finish */
+    }
+    if (begins_to_run(j->op) && j->not_after_ms != 0 && sim_now(s) > j->not_after_ms) {
+        return err_set(err, ERR_TIMEOUT, "too late for %s to begin to run", j->vm);
     }
     if (j->op >= DRV_MIG_SUSPEND && j->op <= DRV_MIG_RECEIVE) {
         rc = sim_mig_perform(s, j, err);

@@ -27,7 +27,7 @@ enum stage {
 /* --- starting ----------------------------------------------------------------------------------
  */
 
-static bool too_late(const struct xen_job *j)
+bool xen_too_late(const struct xen_job *j)
 {
     uint64_t not_after_ms = __atomic_load_n(&j->not_after_ms, __ATOMIC_RELAXED);
 
@@ -103,7 +103,7 @@ bool xen_may_create(struct xen_job *j)
                      d->domid, dom_state_name(d->state));
         return false;
     }
-    if (too_late(j)) {
+    if (xen_too_late(j)) {
         xen_job_fail(j, ERR_TIMEOUT, "%s may not begin to run any more: the lease is too short",
                      j->vm);
         return false;
@@ -137,7 +137,7 @@ static void created(struct xen_job *j)
         undo(j, ERR_CANCELED, "the start was aborted when the domain was built");
         return;
     }
-    if (too_late(j)) {
+    if (xen_too_late(j)) {
         undo(j, ERR_TIMEOUT, "building the domain took longer than the lease allows it to start");
         return;
     }
@@ -271,7 +271,7 @@ static void pause_or_not(struct xen_job *j)
                      d->suspended ? "is suspended to be moved" : "is not complete");
         return;
     }
-    if (j->op == DRV_UNPAUSE && too_late(j)) {
+    if (j->op == DRV_UNPAUSE && xen_too_late(j)) {
         xen_job_fail(j, ERR_TIMEOUT, "%s may not begin to run any more", j->vm);
         return;
     }

@@ -133,6 +133,10 @@ static void resume_begin(struct xen_job *j)
         xen_job_done(j);
         return;
     }
+    if (xen_too_late(j)) {
+        xen_job_fail(j, ERR_TIMEOUT, "%s may not go on any more", j->vm);
+        return;
+    }
     j->stage = MIG_RESUME;
     xen_started(j, libxl_domain_resume(j->w->ctx, j->domid, 1, xen_how(j)));
 }

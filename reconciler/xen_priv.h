@@ -188,6 +188,8 @@ void xen_job_step(struct xen_job *j); /* libxl's operation is over: j->rc */
 struct xen_dom *xen_living(struct xen_job *j);
 /* Nothing of it is here and there is room for it, or the job fails. */
 bool xen_may_create(struct xen_job *j);
+/* The guest may not begin to run any more. */
+bool xen_too_late(const struct xen_job *j);
 
 /* --- xen_look.c: what is there ----------------------------------------------------------------
  */

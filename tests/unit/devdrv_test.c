@@ -7,8 +7,8 @@
 
 int picket_guest_main(int argc, char **argv);
 #define main picket_guest_main
-#include "cmd/picket-guest/main.c"
 #include "cmd/picket-guest/console.c"
+#include "cmd/picket-guest/main.c"
 #include "cmd/picket-guest/mig.c"
 #undef main
 
@@ -354,6 +354,10 @@ static void pause_and_go_on(void **state)
     assert_int_equal(b->dom.state, DOM_PAUSED);
     assert_int_equal(op(b, DRV_ENUM_DOMAINS), 0);
     assert_int_equal(b->d.state, DOM_PAUSED);
+    assert_int_equal(
+        run_job(b, &(struct drv_job){ .op = DRV_UNPAUSE, .vm = "vm1", .not_after_ms = 1 }),
+        ERR_TIMEOUT); /* the lease is over */
+    assert_int_equal(b->dom.state, DOM_PAUSED);
     assert_int_equal(op(b, DRV_UNPAUSE), 0);
     assert_int_equal(b->dom.state, DOM_RUNNING);
     wait_for_writes(b);
@@ -646,6 +650,9 @@ static void called_back(void **state)
     wait_until(b, &sent.done);
     assert_int_equal(sent.code, ERR_CANCELED);
     assert_int_equal(b->dom.state, DOM_RUNNING);
+    assert_int_equal(
+        run_job(b, &(struct drv_job){ .op = DRV_MIG_RESUME, .vm = "vm1", .not_after_ms = 1 }),
+        ERR_TIMEOUT);                           /* the lease is over */
     assert_int_equal(op(b, DRV_MIG_RESUME), 0); /* well when it runs already */
     wait_for_writes(b);
     assert_int_equal(op(b, DRV_DESTROY), 0);

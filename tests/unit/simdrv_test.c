@@ -90,6 +90,12 @@ static void driver_keeps_the_contract(void **state)
     assert_int_equal(run_simple(&w, DRV_VOL_DEACTIVATE, &r), ERR_DRIVER); /* in use */
     assert_int_equal(run_simple(&w, DRV_ENUM_DOMAINS, &r), 0);
     assert_int_equal(r.n, 1);
+    assert_int_equal(run_simple(&w, DRV_PAUSE, &r), 0);
+    assert_int_equal(
+        run_op(&w, &(struct drv_job){ .op = DRV_UNPAUSE, .not_after_ms = w.now - 1 }, &r),
+        ERR_TIMEOUT); /* the lease is over */
+    assert_int_equal(
+        run_op(&w, &(struct drv_job){ .op = DRV_UNPAUSE, .not_after_ms = w.now + 999 }, &r), 0);
     sim_drv_fault(w.hosts[0].drv, DRV_DESTROY, SIM_FAULT_FAIL, 1);
     assert_int_equal(run_simple(&w, DRV_DESTROY, &r), ERR_DRIVER);
     assert_true(runs_on(&w, 0, "vm1"));

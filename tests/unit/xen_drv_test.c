@@ -244,6 +244,8 @@ static void on_done(struct drv_job *job, const struct err *err)
     b->capacity.hypervisor = mem_strdup(b->capacity.hypervisor);
 }
 
+static bool late; /* the lease is over */
+
 static void submit(struct bench *b, struct drv_job *job, enum drv_op op)
 {
     *job = (struct drv_job){ .magic = DRV_JOB_MAGIC,
@@ -262,7 +264,7 @@ static void submit(struct bench *b, struct drv_job *job, enum drv_op op)
                              .migration = "m1",
                              .incarnation = 7,
                              .token = 42,
-                             .not_after_ms = clock_now_ms() + 60000,
+                             .not_after_ms = late ? 1 : clock_now_ms() + 60000,
                              .deadline_ms = clock_now_ms() + 60000,
                              .cb = on_done,
                              .data = b };
@@ -275,6 +277,16 @@ static void submit(struct bench *b, struct drv_job *job, enum drv_op op)
 static int op(struct bench *b, enum drv_op what)
 {
     submit(b, &b->job, what);
+    UNTIL(b, b->done);
+    return b->code;
+}
+
+/* After the end of the lease. */
+static int late_op(struct bench *b, enum drv_op what)
+{
+    late = true;
+    submit(b, &b->job, what);
+    late = false;
     UNTIL(b, b->done);
     return b->code;
 }
@@ -598,6 +610,7 @@ static void test_shutdown_slow(void **state)
     fk.mode[FK_SHUTDOWN] = FK_HANG;
     assert_int_equal(op(b, DRV_SHUTDOWN), 0);
     assert_int_equal(op(b, DRV_PAUSE), 0); /* nothing else waits either */
+    assert_int_equal(late_op(b, DRV_UNPAUSE), ERR_TIMEOUT);
     assert_int_equal(op(b, DRV_UNPAUSE), 0);
     close_drv(b); /* an agent that ends does not take it back */
     assert_int_equal(fk_count(), 1);
@@ -925,6 +938,8 @@ static void test_migrate_source(void **state)
     /* Until somebody decides it stays so. */
     assert_int_equal(op(b, DRV_UNPAUSE), ERR_DRIVER);
     has(b, "suspended to be moved");
+    assert_int_equal(late_op(b, DRV_MIG_RESUME), ERR_TIMEOUT);
+    assert_int_equal(fk.calls[FK_RESUME], 0);
     assert_int_equal(op(b, DRV_MIG_RESUME), 0); /* the abort was committed */
     UNTIL(b, b->dom.state == DOM_RUNNING);
     assert_int_equal(op(b, DRV_MIG_RESUME), 0);
