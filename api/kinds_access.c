@@ -64,10 +64,10 @@ static const struct column secret_columns[] = {
 
 static const struct field role_rule[] = {
     { .name = "verbs", LIST_OF(.type = F_STRING, .check = check_word, .values = WORDS("*"), .text = "A verb."), .flags = FF_REQUIRED, .min = 1, .max = 32,
-      .text = "get, list, watch, create, update, patch, delete, fence, confirm, migrate; or \"*\"." },
-    { .name = "resources", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A plural, such as virtualmachines or hosts/status."), .flags = FF_REQUIRED, .min = 1, .max = 64,
-      .text = "Plurals of kinds, or \"*\"." },
-    { .name = "resourceNames", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A name."), .max = 1024, .text = "Only these objects." },
+      .text = "get, list, watch, create, update, patch, delete; of hosts also fence (and power on) and confirm (that one is off); or \"*\"." },
+    { .name = "resources", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A plural, such as virtualmachines, or virtualmachines/console (verb get)."), .flags = FF_REQUIRED, .min = 1, .max = 64,
+      .text = "Plurals of kinds, with /status or /console what is below the objects; \"*\" is everything." },
+    { .name = "resourceNames", LIST_OF(.type = F_STRING, .check = check_oneline, .max = 253, .text = "A name."), .max = 1024, .text = "Only these objects. What names no object (list, watch, create) is not allowed by such a rule." },
     FIELD_END
 };
 
@@ -80,7 +80,7 @@ static const struct field role_spec[] = {
 static const struct column role_columns[] = { COLUMN_NAME, COLUMN_AGE, COLUMN_END };
 
 static const struct field subject_fields[] = {
-    { .name = "kind", ENUM_OF("User", "Group"), .flags = FF_REQUIRED, .text = "A user (CN of a certificate) or a group (O)." },
+    { .name = "kind", ENUM_OF("User", "Group"), .flags = FF_REQUIRED, .text = "A user (CN of a certificate) or a group (O). Hosts, members and raw programs get nothing by a binding." },
     { .name = "name", .type = F_STRING, .flags = FF_REQUIRED | FF_NONEMPTY, .check = check_oneline, .max = 255, .text = "Its name." },
     FIELD_END
 };

@@ -168,6 +168,7 @@ int verb_cordon(struct cli *c, int argc, char **argv);
 int verb_uncordon(struct cli *c, int argc, char **argv);
 int verb_drain(struct cli *c, int argc, char **argv);
 int verb_migrate(struct cli *c, int argc, char **argv);
+int verb_auth(struct cli *c, int argc, char **argv);
 int verb_console(struct cli *c, int argc, char **argv);
 int verb_retry(struct cli *c, int argc, char **argv);
 int verb_plan(struct cli *c, int argc, char **argv);

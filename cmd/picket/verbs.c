@@ -266,6 +266,16 @@ static const struct cli_verb verbs[] = {
       "--name HOST --address IP:PORT --data DIR --lost-for-good", recover_help, verb_recover },
     { "store", "Members", "verify the files of a stopped member", "check DIR", store_help,
       verb_store },
+    { "auth", "Others", "who you are here, and what you may do",
+      "whoami\ncan-i VERB KIND[/SUB] [NAME]",
+      "By the certificate in use: its own role, and what RoleBindings add (docs/operations.md).\n"
+      "can-i ends with 0 for yes and 1 for no, and says why not.\n"
+      "\n"
+      "Examples:\n"
+      "  picket auth can-i patch vm vm1\n"
+      "  picket auth can-i get vm/console vm1\n"
+      "  picket auth can-i fence host node2\n" COMMON,
+      verb_auth },
     { "kv", "Others", "the raw key space, for programs that keep their own data in it",
       "get KEY\nlist [PREFIX]\nput KEY VALUE\ndelete KEY\nwatch [PREFIX]\nstatus",
       "The keys that etcd's clients see below /v3: no objects, locks or leases of hosts. Speaks "

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "cmd/picketd/auth.h"
+#include "cmd/picketd/roles.h"
 
 #define WAITER_MAGIC 0x63777461U
 #define SESSION_MAGIC 0x63736573U
@@ -407,8 +407,9 @@ static int may(const struct rest *r, struct err *err)
     if (!str_eq(r->req->method, "GET")) {
         return err_set(err, ERR_METHOD, "a console needs GET");
     }
-    return str_eq(r->k->name, "Host") ? auth_agent(&r->req->peer, r->name, err)
-                                      : auth_console(&r->req->peer, r->name, err);
+    return str_eq(r->k->name, "Host")
+               ? auth_agent(&r->req->peer, r->name, err)
+               : auth_may(r->node, &r->req->peer, r->k, "console", r->name, "get", err);
 }
 
 void console_wait_request(struct rest *r)

@@ -352,7 +352,7 @@ void controller_wake(struct controller *c)
     (void)uv_async_send(&c->wake);
 }
 
-const struct world *controller_world(const struct controller *c)
+struct world *controller_world(const struct controller *c)
 {
     return c->world;
 }

@@ -19,7 +19,7 @@ void controller_start(struct controller *c, uint64_t term);
 void controller_stop(struct controller *c);
 struct world;
 /* The decoded store that it keeps, on every node. */
-const struct world *controller_world(const struct controller *c);
+struct world *controller_world(const struct controller *c);
 /* Something outside the store changed (a lease, a probe). */
 void controller_wake(struct controller *c);
 

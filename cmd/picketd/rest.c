@@ -20,6 +20,7 @@
 #include "cmd/picketd/member.h"
 #include "cmd/picketd/native.h"
 #include "cmd/picketd/request.h"
+#include "cmd/picketd/roles.h"
 #include "cmd/picketd/v3.h"
 
 #define PREFIX "/apis/" API_VERSION "/"
@@ -260,11 +261,8 @@ static void route_object(struct rest *r)
     bool status = str_eq(r->sub, "status");
     struct err err;
 
-    if (auth_object(&r->req->peer, r->k, r->name,
-                    read     ? AUTH_READ
-                    : status ? AUTH_STATUS
-                             : AUTH_WRITE,
-                    &err) != 0) {
+    if (auth_may(r->node, &r->req->peer, r->k, status ? "status" : "", r->name, auth_verb_of(r),
+                 &err) != 0) {
         rest_err(r, &err);
     } else if (!read && r->k->read_only) {
         (void)err_set(&err, ERR_METHOD,
@@ -437,6 +435,8 @@ void rest_request(void *ctx, struct http_req *req)
         v3_request(r, strchr(req->path + 1, '/') + 1);
     } else if (str_eq(req->path, NATIVE_PATH)) {
         native_request(r);
+    } else if (roles_review(r)) {
+        return;
     } else if (str_eq(req->path, "/cluster")) {
         rest_cluster_view(r);
     } else if (str_eq(req->path, "/metrics")) {

@@ -20,6 +20,7 @@ struct rest {
     char sub[32];         /* "status", an operation, or "" */
     json_t *body;         /* parsed body, owned; NULL until needed */
     bool dry_run;
+    struct actor actor; /* of an operation on a host: as whom it enters the log */
     unsigned tries;
     uint64_t until_ms;             /* of the last try, 0: none failed yet */
     void (*after)(struct rest *r); /* runs after the read point */

@@ -11,6 +11,7 @@
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/request.h"
 #include "cmd/picketd/rest.h"
+#include "cmd/picketd/roles.h"
 
 #define ITEMS_MAX 2000U
 
@@ -121,10 +122,16 @@ static int apply_item(struct rest *r, json_t *want, struct change *ret, struct e
                        "%s \"%s\": a view of what the cluster did cannot be applied", k->name,
                        name);
     }
-    if (auth_object(&r->req->peer, k, name, AUTH_WRITE, err) != 0) {
+    if (auth_may(r->node, &r->req->peer, k, "", name, "patch", err) != 0) {
         return err->code;
     }
     rc = change_prepare(r->node, k, name, want, CHANGE_APPLY, manager, &mine, ret, err);
+    if (rc == 0 && ret->old == NULL) {
+        rc = auth_may(r->node, &r->req->peer, k, "", "", "create", err);
+        if (rc != 0) {
+            change_done(ret);
+        }
+    }
     name_problems(&mine, 0, k, name);
     tell(r, &mine);
     return rc;
@@ -249,7 +256,7 @@ void rest_plan(struct rest *r)
 {
     struct err err;
 
-    if (auth_object(&r->req->peer, kind_find("VirtualMachine"), NULL, AUTH_READ, &err) != 0) {
+    if (auth_may(r->node, &r->req->peer, kind_find("VirtualMachine"), "", "", "list", &err) != 0) {
         rest_err(r, &err);
     } else if (rest_body(r)) {
         rest_read_then(r, plan_go);

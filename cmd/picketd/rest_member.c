@@ -119,7 +119,7 @@ static void answered(void *data, const struct err *err, json_t *answer)
 static int may(const struct rest *r, bool read, struct err *err)
 {
     int rc =
-        auth_object(&r->req->peer, kind_find("Cluster"), NULL, read ? AUTH_READ : AUTH_WRITE, err);
+        auth_object(&r->req->peer, kind_find("Cluster"), "", read ? AUTH_READ : AUTH_WRITE, err);
 
     if (rc == ERR_DENIED) {
         (void)err_set(err, ERR_DENIED, "%s \"%s\" may not %s the members of the cluster",

@@ -13,6 +13,7 @@
 #include "cmd/picketd/object.h"
 #include "cmd/picketd/request.h"
 #include "cmd/picketd/rest.h"
+#include "cmd/picketd/roles.h"
 
 static json_t *status_success(const struct rest *r, const struct change *c)
 {
@@ -207,6 +208,10 @@ static void patch_go(struct rest *r)
         rc =
             change_prepare(r->node, r->k, r->name, r->body, CHANGE_APPLY,
                            manager == NULL ? "apply" : manager, &r->problems, &r->changes[0], &err);
+        if (rc == 0 && r->changes[0].old == NULL) {
+            r->n_changes = 1; /* freed with the request */
+            rc = auth_may(r->node, &r->req->peer, r->k, "", "", "create", &err);
+        }
     } else {
         rc = patched(r, &want, &err);
         if (rc == 0) {
