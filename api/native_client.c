@@ -299,7 +299,7 @@ static int client_upgraded(struct native_client *c, size_t *ret_used, struct err
 {
     const char *text = buf_cstr(&c->in);
     const char *end = strstr(text, "\r\n\r\n");
-    int status;
+    long status;
 
     *ret_used = 0;
     if (end == NULL) {
@@ -307,12 +307,13 @@ static int client_upgraded(struct native_client *c, size_t *ret_used, struct err
                    ? 0
                    : err_set(err, ERR_UNSUPPORTED, "%s does not speak HTTP", c->address);
     }
-    if (sscanf(text, "HTTP/1.1 %d", &status) != 1) {
+    status = strncmp(text, "HTTP/1.1 ", 9) == 0 ? strtol(text + 9, NULL, 10) : 0;
+    if (status == 0) {
         return err_set(err, ERR_UNSUPPORTED, "%s does not speak HTTP/1.1", c->address);
     }
     if (status != 101) {
         return err_set(err, status == 401 ? ERR_UNAUTHORIZED : ERR_UNSUPPORTED,
-                       "%s answered HTTP %d to the offer of %s: %.300s", c->address, status,
+                       "%s answered HTTP %ld to the offer of %s: %.300s", c->address, status,
                        NATIVE_PROTOCOL, end + 4);
     }
     *ret_used = (size_t)(end + 4 - text);

@@ -123,7 +123,6 @@ static size_t req_count(enum native_call call)
     case NATIVE_TTL:
     case NATIVE_CANCEL:
     case NATIVE_COMPACT:
-        return 1;
     case NATIVE_SESSION:
         return 1;
     case NATIVE_STATUS:

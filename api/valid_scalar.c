@@ -234,9 +234,8 @@ static void scalar_number(struct walk *w, const struct field *f, const json_t *v
 
     if (f->type == F_INT && json_is_integer(v)) {
         check_range(w, f, v, json_integer_value(v));
-    } else if (f->type == F_SIZE && json_as_size(v, &n)) {
-        check_range(w, f, v, n > INT64_MAX ? INT64_MAX : (int64_t)n);
-    } else if (f->type == F_DURATION && json_as_duration(v, &n)) {
+    } else if ((f->type == F_SIZE && json_as_size(v, &n)) ||
+               (f->type == F_DURATION && json_as_duration(v, &n))) {
         check_range(w, f, v, n > INT64_MAX ? INT64_MAX : (int64_t)n);
     } else {
         walk_bad_type(w, f, v);
