@@ -163,6 +163,17 @@ static void margins(struct renew *r, uint64_t sent_ms, uint64_t now)
     }
 }
 
+/* A cluster that is behind what it said itself before this was sent is another one (restored).
+ * Answers that overtake each other are not: each may be as old as its question. */
+static void revision_seen(struct renew *r, const struct renew_call *c, uint64_t revision)
+{
+    struct renew_view *v = &r->view;
+
+    if (revision < c->revision || revision > v->revision) {
+        v->revision = revision;
+    }
+}
+
 /* Acknowledged: the lease runs from the moment at which this renewal was sent. */
 static void acknowledged(struct renew *r, const struct renew_call *c, const json_t *j)
 {
@@ -183,7 +194,7 @@ static void acknowledged(struct renew *r, const struct renew_call *c, const json
     v->acks++;
     v->lease_ms = (uint32_t)lease;
     v->term = (uint64_t)jget_int(j, "term", 0);
-    v->revision = (uint64_t)jget_int(j, "revision", 0);
+    revision_seen(r, c, (uint64_t)jget_int(j, "revision", 0));
     if (c->sent_ms + (uint64_t)lease > v->lease_until_ms) {
         v->lease_until_ms = c->sent_ms + (uint64_t)lease;
         v->half_ms = c->sent_ms + (uint64_t)lease / 2;
@@ -298,6 +309,7 @@ static void post(struct renew *r, struct renew_endpoint *ep)
     uv_mutex_lock(&r->lock);
     c->incarnation = r->view.incarnation;
     c->epoch = r->view.epoch;
+    c->revision = r->view.revision;
     c->seq = ++r->seq;
     r->view.tries++;
     body = request_body(r, c->seq);
@@ -578,6 +590,7 @@ void renew_target(struct renew *r, uint64_t incarnation, uint64_t epoch)
     if (v->incarnation != incarnation || v->epoch != epoch || v->state == RENEW_STALE) {
         v->lease_until_ms = v->incarnation == incarnation ? v->lease_until_ms : 0;
         v->half_ms = v->lease_until_ms == 0 ? 0 : v->half_ms;
+        v->revision = v->epoch == epoch ? v->revision : 0;
         v->incarnation = incarnation;
         v->epoch = epoch;
         v->state = RENEW_NONE;

@@ -26,6 +26,7 @@ struct renew_call {
     uint64_t seq;
     uint64_t sent_ms;
     uint64_t incarnation, epoch;
+    uint64_t revision; /* newest acknowledged when it was sent */
     bool failed;
     bool probe; /* asked only to see whether this way works */
 };

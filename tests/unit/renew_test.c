@@ -151,6 +151,33 @@ static void a_late_answer_extends_little(void **state)
     assert_true(held_ms > 0);
 }
 
+/* Answers that overtake each other do not make the cluster look restored; an answer to a question
+ * that was asked when more was known does. */
+static void a_late_answer_is_not_behind(void **state)
+{
+    struct bench *b = *state;
+    uint64_t acks;
+
+    begin(b, false);
+    live(b);
+    assert_int_equal(look(b).revision, 100);
+    b->f[0].lease_mode = FAKE_HANG;
+    WAIT_FOR(&b->loop, b->f[0].n_held > 0);
+    b->f[1].revision = 120;
+    WAIT_FOR(&b->loop, look(b).revision == 120);
+    b->f[1].lease_mode = FAKE_HANG; /* nobody says it again */
+    spin_for(&b->loop, 2 * HEARTBEAT);
+    acks = look(b).acks;
+    b->f[0].revision = 110;
+    b->f[0].lease_mode = FAKE_OK;
+    fake_answer_held(&b->f[0]);
+    b->f[0].lease_mode = FAKE_HANG;
+    WAIT_FOR(&b->loop, look(b).acks > acks);
+    assert_int_equal(look(b).revision, 120);
+    b->f[0].lease_mode = FAKE_OK;
+    WAIT_FOR(&b->loop, look(b).revision == 110);
+}
+
 static void another_endpoint_when_one_is_silent(void **state)
 {
     struct bench *b = *state;
@@ -463,6 +490,7 @@ int main(void)
         TEST(deadline_is_send_time_plus_lease),
         TEST(other_ways_are_tried),
         TEST(a_late_answer_extends_little),
+        TEST(a_late_answer_is_not_behind),
         TEST(another_endpoint_when_one_is_silent),
         TEST(another_endpoint_when_one_does_not_lead),
         TEST(lost_and_reprieved),
