@@ -79,8 +79,7 @@ class Bench:
 
     def fill(self, host):
         """All machines on this host: the others are cordoned while they are made."""
-        self.c.run("delete", "vm", "--all", timeout=120, check_rc=False)
-        self.c.wait("no machines", lambda: not self.c.items("vm"), 60, every=0.3)
+        self.c.wait("no machines", self.none_left, 120, every=0.3)
         for h in [x for x in chaos.HOSTS if x != host] + [host]:
             for x in chaos.HOSTS:
                 self.c.run("uncordon" if h == x else "cordon", x)
@@ -93,6 +92,12 @@ class Bench:
         for h in chaos.HOSTS:
             self.c.run("uncordon", h)
         time.sleep(self.opts.settle)
+
+    def none_left(self):
+        if not self.c.items("vm"):
+            return True
+        self.c.run("delete", "vm", "--all", timeout=120, check_rc=False)
+        return False
 
     def hurt(self, kind, host):
         if kind == "network":
@@ -109,9 +114,15 @@ class Bench:
             self.c.dev("heal")
         if kind == "wedged":
             self.c.dev("unwedge", host, check_rc=False)
-        if kind != "agent":
-            self.c.dev("power", host, "on", check_rc=False)
-        self.c.wait_hosts(seconds=90)
+        for _ in range(12):  # on an overloaded machine another one may have been lost meanwhile
+            for h in chaos.HOSTS:
+                if kind != "agent":
+                    self.c.dev("power", h, "on", check_rc=False)
+            try:
+                return self.c.wait_hosts(seconds=15)
+            except dev.Failed:
+                continue
+        raise dev.Failed("the hosts do not come back")
 
     def first(self, lines, what, since=0.0):
         found = [t for t, _, text in lines if what in text and t >= since]
