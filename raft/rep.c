@@ -335,6 +335,7 @@ void rep_stats(const struct rep *r, struct rep_stats *ret)
     *ret = (struct rep_stats){
         .log_first = r->raft.log.offset + 1,
         .log_last = r->raft.log.offset + guard_log_len(&r->raft),
+        .log_data_bytes = r->shed_bytes,
         .snapshot_index = r->snap->newest.index,
         .snapshot_bytes = r->snap->newest.size,
         .snapshot_writing = r->snap->take != NULL,

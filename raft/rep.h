@@ -142,6 +142,7 @@ void rep_hint(struct rep *r, uint64_t id, const char *addresses);
 /* Counters since the start, for metrics. */
 struct rep_stats {
     uint64_t log_first, log_last; /* entries in memory */
+    uint64_t log_data_bytes;      /* of applied entries, in memory */
     uint64_t log_written_bytes;
     uint64_t log_write_max_us, log_write_count, log_write_sum_us;
     uint64_t snapshot_index, snapshot_bytes; /* the newest one; 0: none */

@@ -36,6 +36,7 @@
 #define REP_PENDING_MAX 4u           /* groups committed and not applied with which one proposes */
 #define REP_TELL_MS 2u               /* a new commit index waits so long for entries to go with */
 #define REP_TRAILING 8192u           /* entries kept behind a snapshot, if they fit */
+#define REP_SHED_KEEP (4u << 20)     /* of applied entries' data kept in memory */
 #define REP_PROGRESS_PROBE 0u        /* progress.h of 0.15.0 */
 #define REP_PROGRESS_PIPELINE 1u
 #define REP_PROGRESS_SNAPSHOT 2u
@@ -53,8 +54,9 @@ struct rep_peer {
     bool eager;     /* somebody there waits for what is committed: tell it at once */
     bool owed;      /* it is to be told at owed_ms, unless an AppendEntries does it before */
     uint64_t owed_ms;
-    bool broken; /* what it needs is not in the log any more */
-    bool below;  /* says that it has less than it acknowledged: not listened to */
+    uint64_t short_ms; /* it needed data that was gone (rep_shed.c); 0: never */
+    bool broken;       /* what it needs is not in the log any more */
+    bool below;        /* says that it has less than it acknowledged: not listened to */
     uint64_t last_append_ms;
     struct {
         uint64_t last;
@@ -260,6 +262,18 @@ struct rep {
     struct buf *results; /* of the group being applied */
     uint64_t log_bytes;  /* applied since the last snapshot */
 
+    /* memory of the log (rep_shed.c) */
+    raft_index shed;         /* entries up to it have no data, or were passed over */
+    raft_index shed_counted; /* the data of entries up to it is in shed_bytes */
+    size_t shed_bytes;
+    bool shed_short; /* a member needs data that is gone */
+    bool shed_loading;
+    bool shed_lost;       /* and it cannot be read back */
+    unsigned shed_failed; /* tries in a row */
+    bool shed_asked;
+    struct raft_barrier shed_barrier;
+    uint64_t shed_not_before_ms; /* after a failure */
+
     /* reads */
     struct rep_reads reads_new, reads_round, reads_asked, reads_apply;
     struct rep_remote_read *remote_new, *remote_round;
@@ -330,6 +344,11 @@ void rep_pump_reset(struct rep_peer *p);
  * entries or after REP_TELL_MS. */
 void rep_pump_commit(struct rep *r);
 void rep_pump_eager(struct rep *r, uint64_t id); /* somebody at that peer waits */
+
+/* rep_shed.c */
+void rep_shed(struct rep *r); /* free the data of entries that nobody needs; once a step */
+bool rep_shed_gone(const struct raft_entry *e);
+void rep_shed_tick(struct rep *r);
 
 /* rep_propose.c, rep_forward.c */
 int rep_fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result);

@@ -97,6 +97,8 @@ struct rep_env {
     uint64_t segment_min;
     /* Bytes of commands given to the state machine in one step, 0: 256 KiB; likewise. */
     size_t apply_slice;
+    /* Bytes of applied entries' data that stay in memory, 0: 4 MiB; likewise. */
+    size_t shed_keep;
 };
 
 /* POSIX files of one directory, made if missing.  Owned by the caller (disk->free). */

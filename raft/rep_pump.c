@@ -75,7 +75,8 @@ static raft_index pump_last(struct rep *r, const struct rep_peer *p)
 }
 
 /* Send one piece that starts at `first`.  Returns the number of entries, 0: none is there;
- * *ret_bytes: their size.  False: the entry before is gone, only a snapshot helps. */
+ * *ret_bytes: their size.  False: the entry before is gone and only a snapshot helps, or
+ * the data of one, which is read back (rep_shed.c). */
 static bool pump_piece(struct rep *r, struct rep_peer *p, raft_index first, unsigned *ret_n,
                        size_t *ret_bytes)
 {
@@ -91,6 +92,11 @@ static bool pump_piece(struct rep *r, struct rep_peer *p, raft_index first, unsi
         const struct raft_entry *e = guard_entry(&r->raft, first + n);
 
         if (e == NULL) {
+            return false;
+        }
+        if (rep_shed_gone(e)) {
+            r->shed_short = true;
+            p->short_ms = rep_now(r);
             return false;
         }
         if (n > 0 && bytes + e->buf.len > REP_APPEND_MAX) {
@@ -138,14 +144,26 @@ static int pump_empty(struct rep *r, struct rep_peer *p, raft_index prev, raft_t
     return 0;
 }
 
+/* Where the data of the next entry has to be read back first, it is told meanwhile who leads. */
+static int pump_probe(struct rep *r, struct rep_peer *p, const struct raft_append_entries *a)
+{
+    const struct raft_entry *e = guard_entry(&r->raft, a->prev_log_index + 1);
+    size_t bytes;
+    unsigned n;
+
+    if (pump_piece(r, p, a->prev_log_index + 1, &n, &bytes)) {
+        return 0;
+    }
+    return e != NULL && rep_shed_gone(e) ? pump_empty(r, p, a->prev_log_index, a->prev_log_term)
+                                         : RAFT_NOCONNECTION;
+}
+
 int rep_pump_append(struct rep *r, const struct raft_message *msg)
 {
     const struct raft_append_entries *a = &msg->append_entries;
     struct rep_peer *p = rep_peer(r, msg->server_id);
     struct raft_progress *progress = rep_progress(r, msg->server_id);
     raft_index before;
-    size_t bytes;
-    unsigned n;
 
     if (p == NULL || progress == NULL || !p->up || p->broken) {
         if (p != NULL) {
@@ -162,7 +180,7 @@ int rep_pump_append(struct rep *r, const struct raft_message *msg)
         if (!rep_can_send(r, p->info.id)) {
             return RAFT_NOCONNECTION;
         }
-        return pump_piece(r, p, a->prev_log_index + 1, &n, &bytes) ? 0 : RAFT_NOCONNECTION;
+        return pump_probe(r, p, a);
     }
     if (p->next == 0) {
         p->next = a->prev_log_index + 1;

@@ -95,15 +95,21 @@ static uint64_t snap_limit(const struct rep *r)
     return limit + limit / 8 * (r->params.id % 4);
 }
 
+/* Large enough, or a member waits for what only a snapshot can give (rep_shed.c). */
+static bool snap_wanted(const struct rep *r)
+{
+    return r->log_bytes >= snap_limit(r) || r->shed_lost;
+}
+
 void rep_snap_due(struct rep *r)
 {
-    bool due = r->log_bytes >= snap_limit(r) && r->snap->take == NULL &&
-               rep_now(r) >= r->snap->not_before_ms;
+    bool due = snap_wanted(r) && r->snap->take == NULL && rep_now(r) >= r->snap->not_before_ms;
 
     r->raft.snapshot.threshold = due ? 1 : UINT_MAX;
 }
 
-/* How many entries to keep behind the snapshot: up to REP_TRAILING, as many as fit. */
+/* How many entries to keep behind the snapshot: up to REP_TRAILING, as many as fit; none whose data
+ * cannot be had any more. */
 static unsigned snap_trailing(const struct rep *r)
 {
     raft_index last = r->raft.last_applied;
@@ -113,7 +119,8 @@ static unsigned snap_trailing(const struct rep *r)
     while (n < REP_TRAILING) {
         const struct raft_entry *e = last > n ? guard_entry(&r->raft, last - n) : NULL;
 
-        if (e == NULL || bytes + e->buf.len > r->params.snapshot_bytes) {
+        if (e == NULL || (r->shed_lost && rep_shed_gone(e)) ||
+            bytes + e->buf.len > r->params.snapshot_bytes) {
             break;
         }
         bytes += e->buf.len;
@@ -131,7 +138,7 @@ static int snap_begin(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned
     struct snap_take *t;
 
     r->raft.snapshot.threshold = UINT_MAX;
-    if (r->snap->take != NULL || r->log_bytes < snap_limit(r) || !guard_may_snapshot(&r->guard)) {
+    if (r->snap->take != NULL || !snap_wanted(r) || !guard_may_snapshot(&r->guard)) {
         return RAFT_BUSY;
     }
     if (r->pending > SNAP_PENDING_MAX) {
@@ -152,6 +159,7 @@ static int snap_begin(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned
     r->snap->take = t;
     r->raft.snapshot.trailing = snap_trailing(r);
     r->log_bytes = 0;
+    r->shed_lost = false;
     *bufs = raft_malloc(sizeof(**bufs));
     CHECK(*bufs != NULL);
     rep_snap_desc(s->index, s->term, *bufs);

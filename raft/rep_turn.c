@@ -350,6 +350,9 @@ void rep_step(struct rep *r)
         rep_pump_commit(r);
         wal_kick(r->wal);
     } while (!r->dead && rep_run_events(r) && !r->dead);
+    if (!r->dead) {
+        rep_shed(r);
+    }
     r->stepping = false;
 }
 
@@ -376,6 +379,10 @@ void rep_tick(struct rep *r)
     rep_ship_tick(r, now);
     rep_acks_tick(r, now);
     rep_spool_tick(r);
+    rep_shed_tick(r);
+    if (r->dead) {
+        return;
+    }
     for (size_t i = 0; i < r->n_peers; i++) {
         rep_pump(r, r->peers[i]);
     }

@@ -120,14 +120,16 @@ static void loop_metrics(struct node *n, struct buf *b)
         "# TYPE picket_log_write_seconds_total counter\n"
         "picket_log_write_seconds_total %.6f\n"
         "# TYPE picket_log_write_max_seconds gauge\npicket_log_write_max_seconds %.6f\n"
+        "# HELP picket_log_data_bytes data of applied entries that is kept in memory\n"
+        "# TYPE picket_log_data_bytes gauge\npicket_log_data_bytes %" PRIu64 "\n"
         "# TYPE picket_snapshot_index gauge\npicket_snapshot_index %" PRIu64 "\n"
         "# HELP picket_snapshot_writing one is being written\n"
         "# TYPE picket_snapshot_writing gauge\npicket_snapshot_writing %d\n"
         "# TYPE picket_native_connections gauge\npicket_native_connections %zu\n"
         "# TYPE picket_consoles gauge\npicket_consoles %zu\n",
         (double)us / 1e6, (double)cpu / 1e6, st.log_write_count, (double)st.log_write_sum_us / 1e6,
-        (double)st.log_write_max_us / 1e6, st.snapshot_index, (int)st.snapshot_writing,
-        native_conns(n->native), consoles_open(n->consoles));
+        (double)st.log_write_max_us / 1e6, st.log_data_bytes, st.snapshot_index,
+        (int)st.snapshot_writing, native_conns(n->native), consoles_open(n->consoles));
 }
 
 void rest_metrics(struct rest *r)

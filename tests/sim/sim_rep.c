@@ -415,6 +415,7 @@ static struct rep_env env_table(struct simrep *r)
         .disk = &r->disk->face,
         .segment_min = 64U << 10,
         .apply_slice = 8U << 10,
+        .shed_keep = 32U << 10,
     };
 }
 

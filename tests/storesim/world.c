@@ -155,6 +155,7 @@ void node_bootstrap(unsigned n_voters)
     w.segment_bytes = opt.segment_bytes;
     w.net_ms = opt.net_ms;
     w.apply_slice = 1 + opt.net_ms * 100; /* as different as the nets are */
+    w.shed_keep = 1 + opt.net_ms * 400;
     for (unsigned i = 0; i < n_voters; i++) {
         m[i] = (struct rep_member){
             .id = i + 1, .name = w.nodes[i].name, .address = w.nodes[i].name, .role = REP_VOTER

@@ -461,6 +461,7 @@ static void begin_voters(unsigned n)
     w.late = mild ? 0 : (unsigned)world_rand(&w, 100);
     w.net_ms = 1 + (unsigned)world_rand(&w, 20);
     w.apply_slice = 1 + world_rand(&w, 4000);
+    w.shed_keep = 1 + world_rand(&w, 20000);
     for (unsigned i = 0; i < n; i++) {
         m[i] = (struct rep_member){
             .id = i + 1, .name = w.nodes[i].name, .address = w.nodes[i].name, .role = REP_VOTER

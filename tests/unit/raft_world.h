@@ -80,7 +80,7 @@ struct world {
     unsigned drop, twice, late; /* per mille, of raft's messages */
     unsigned net_ms;
     uint64_t snapshot_bytes, segment_bytes;
-    size_t apply_slice;
+    size_t apply_slice, shed_keep;
     /* The user's part: the state machine and the events of a node. */
     struct rep_fsm (*fsm)(struct wnode *n);
     struct rep_events (*events)(struct wnode *n);
@@ -340,6 +340,7 @@ static int world_open(struct world *w, unsigned i, struct err *err)
         .disk = &n->disk.disk,
         .segment_min = w->segment_bytes,
         .apply_slice = w->apply_slice,
+        .shed_keep = w->shed_keep,
     };
     int rc;
 
