@@ -160,6 +160,22 @@ void decide_rebooted(struct decide_run *r, const struct decide_host *h, struct d
     decide_cond_set(c, "Unknown", "Rebooted", why);
 }
 
+static void lease_held(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
+{
+    if (h->conflict) { /* the store refuses it every lock */
+        decide_cond_set(
+            c, "False", "IdentityConflict",
+            arena_printf(r->a,
+                         "another machine asked to be %s: what runs there goes on, nothing starts "
+                         "there; find the copy, switch it off and remove its certificate, then "
+                         "picket clear-conflict %s",
+                         h->name, h->name));
+        return;
+    }
+    decide_cond_set(c, "True", "LeaseHeld",
+                    h->links_up < h->links ? decide_evidence(r, h) : "its lease is renewed");
+}
+
 static void plan_live(struct decide_run *r, const struct decide_host *h, struct decide_cond *c)
 {
     const struct decide_facts *f = r->f;
@@ -175,8 +191,7 @@ static void plan_live(struct decide_run *r, const struct decide_host *h, struct 
     }
     if (f->now_ms <= until_ms) {
         decide_recheck(r, until_ms + 1);
-        decide_cond_set(c, "True", "LeaseHeld",
-                        h->links_up < h->links ? decide_evidence(r, h) : "its lease is renewed");
+        lease_held(r, h, c);
         return;
     }
     if (decide_in_grace(f, &grace_until_ms)) {

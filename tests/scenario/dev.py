@@ -85,6 +85,9 @@ class Dev:
                 last = str(e)
         return 503, last
 
+    def request_by(self, method, path, body, by):
+        raise engine.Skip("`request ... as` and `id` are for the simulator only")
+
     # --- faults ---
 
     def fault(self, step, w):

@@ -263,6 +263,10 @@ class Engine:
         found = [f for f in self.items("fencings") if lookup(f, "spec.host") == host or lookup(f, "status.host") == host]
         return max(found, key=lambda f: int(f["metadata"].get("resourceVersion", "0").split("-")[-1]), default=None)
 
+    def named(self, text):
+        """$NAME in a path or a body."""
+        return re.sub(r"\$([a-z]\w*)", lambda m: str(self.names.get(m.group(1), m.group(0))), text)
+
     def fenced(self, host):
         f = self.newest_fencing(host)
         return bool(f) and lookup(f, "status.phase") in ("Succeeded", "Fenced", "Done")
@@ -288,7 +292,9 @@ class Engine:
             return self.b.request("POST", BASE + "hosts/%s/confirm-off" % w[1],
                                   {"incarnation": inc, "statement": "I verified that %s is powered off" % w[1]})
         if verb == "request":
-            return self.b.request(w[1], w[2], json.loads("\n".join(step.block)) if step.block else None)
+            body = json.loads(self.named("\n".join(step.block))) if step.block else None
+            path, by = self.named(w[2]), lang.caller(step, w[3:])
+            return self.b.request_by(w[1], path, body, by) if by else self.b.request(w[1], path, body)
         if verb in ("cordon", "uncordon"):
             return self.b.request("PATCH", BASE + "hosts/" + w[1], {"spec": {"unschedulable": verb == "cordon"}},
                                   "application/merge-patch+json")

@@ -98,6 +98,24 @@ def assignments(step, words):
     return tree
 
 
+ROLES = {"agent": "picket:agents", "operator": "picket:operators", "viewer": "picket:viewers", "picketd": "picket:voters"}
+
+
+def caller(step, words):
+    """`as ROLE NAME` and `id ID` behind a request."""
+    by = {}
+    while words:
+        if words[0] == "as" and len(words) >= 3 and words[1] in ROLES:
+            by.update(role=ROLES[words[1]], name=words[2])
+            words = words[3:]
+        elif words[0] == "id" and len(words) >= 2:
+            by["id"] = words[1]
+            words = words[2:]
+        else:
+            raise step.error("behind a request: as agent|operator|viewer|picketd NAME, id ID; not \"%s\"" % " ".join(words))
+    return by
+
+
 def split_within(step, words, default):
     """The words before `within T`, and T in seconds."""
     if len(words) > 2 and words[-2] == "within":

@@ -121,14 +121,30 @@ static json_t *op_apply(struct shell *sh, const json_t *a)
     return json_true();
 }
 
+/* By somebody, or under an id: {"role", "name", "id"} as the last argument. */
+static int request_by(struct shell *sh, const json_t *a, const json_t *body, json_t **ret,
+                      struct err *err)
+{
+    const json_t *by = json_array_get(a, 6);
+    struct sim_caller caller = { .role = json_string_value(json_object_get(by, "role")),
+                                 .name = json_string_value(json_object_get(by, "name")),
+                                 .id = json_string_value(json_object_get(by, "id")) };
+
+    if (!json_is_object(by)) {
+        return sim_request_as(sh->sim, arg_text(sh, a, 1), arg_text(sh, a, 2), arg_text(sh, a, 3),
+                              body, arg_num(a, 5), ret, err);
+    }
+    return sim_request_by(sh->sim, &caller, arg_text(sh, a, 1), arg_text(sh, a, 2), body,
+                          arg_num(a, 5), ret, err);
+}
+
 static json_t *op_request(struct shell *sh, const json_t *a)
 {
     const json_t *body = json_array_get(a, 4);
     json_t *ret = NULL;
     struct err err;
 
-    if (sim_request_as(sh->sim, arg_text(sh, a, 1), arg_text(sh, a, 2), arg_text(sh, a, 3),
-                       json_is_null(body) ? NULL : body, arg_num(a, 5), &ret, &err) != 0) {
+    if (request_by(sh, a, json_is_null(body) ? NULL : body, &ret, &err) != 0) {
         bool unsure = err.code == ERR_UNREACHABLE || err.code == ERR_TIMEOUT ||
                       err.code == ERR_UNKNOWN_OUTCOME;
 

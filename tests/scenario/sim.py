@@ -94,6 +94,11 @@ class Sim:
                 break
         return r["code"], r["text"] if "text" in r else json.dumps(r["body"])
 
+    def request_by(self, method, path, body, by):
+        """Once, by somebody else or under a request id: {"role", "name", "id"}."""
+        r = self.ask("request", method, path, "application/json", body, 5000, by)
+        return r["code"], r["text"] if "text" in r else json.dumps(r["body"])
+
     # --- faults ---
 
     def fault(self, step, w):

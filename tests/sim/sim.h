@@ -95,6 +95,15 @@ int sim_request(struct sim *s, const char *method, const char *target, const jso
 /* The same with a content type (merge patches and the like). */
 int sim_request_as(struct sim *s, const char *method, const char *target, const char *content_type,
                    const json_t *body, uint64_t ms, json_t **ret, struct err *err) ERR_USED;
+/* Who asks, and under which id (Picket-Request-Id); each may be NULL: an administrator, none. */
+struct sim_caller {
+    const char *role, *name; /* as in a certificate: "picket:agents", "node1" */
+    const char *id;
+};
+/* Once, whatever comes of it. */
+int sim_request_by(struct sim *s, const struct sim_caller *by, const char *method,
+                   const char *target, const json_t *body, uint64_t ms, json_t **ret,
+                   struct err *err) ERR_USED;
 /* GET one object. */
 int sim_get(struct sim *s, const char *plural, const char *name, json_t **ret,
             struct err *err) ERR_USED;

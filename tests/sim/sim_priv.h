@@ -80,6 +80,7 @@ struct proc {
     uint64_t lease_until_ms; /* as the agent last knew it, its host's clock */
     /* user */
     struct api_client *api;
+    char role[32], name[64]; /* of its certificate, "": an administrator */
 };
 
 struct simfile {

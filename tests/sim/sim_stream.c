@@ -112,8 +112,8 @@ static void identity(const struct proc *p, struct stream_peer *ret)
                                          [PROC_USER] = "picket:admins" };
 
     *ret = (struct stream_peer){ .local = false };
-    (void)str_copy(ret->role, sizeof(ret->role), roles[p->kind]);
-    (void)str_copy(ret->name, sizeof(ret->name), p->m->name);
+    (void)str_copy(ret->role, sizeof(ret->role), p->role[0] != '\0' ? p->role : roles[p->kind]);
+    (void)str_copy(ret->name, sizeof(ret->name), p->role[0] != '\0' ? p->name : p->m->name);
     (void)str_copy(ret->cluster, sizeof(ret->cluster), sim_world->cluster);
 }
 
