@@ -205,16 +205,22 @@ void vmp_unwanted_end(struct vmp *c, enum vm_why why)
     i->since_ms = c->env->now_ms;
 }
 
-/* A latch holds for one generation of the spec, and until the vm is somebody else's. */
-static void drop_latch(struct vmp *c)
+/* A latch holds for one generation of the spec, and until the vm is somebody else's; where it may
+ * be tried again also until it is nobody's: who decides has taken note (status.avoid), and may come
+ * back to this host when there is no better one. */
+static bool latch_holds(const struct vmp *c)
 {
     const struct vm_want *w = c->want;
+    bool once_more = c->next->latch == VM_LATCH_GAVE_UP && w->on_crash == VM_CRASH_RESTART;
 
-    if (c->next->latch == VM_LATCH_NONE || !c->env->synced) {
-        return;
-    }
-    if (w->exists && w->run != VM_RUN_STOPPED && w->assign != VM_ASSIGN_ELSEWHERE &&
-        w->generation == c->next->latch_generation) {
+    return w->exists && w->run != VM_RUN_STOPPED && w->assign != VM_ASSIGN_ELSEWHERE &&
+           !(once_more && w->assign == VM_ASSIGN_NOWHERE) &&
+           w->generation == c->next->latch_generation;
+}
+
+static void drop_latch(struct vmp *c)
+{
+    if (c->next->latch == VM_LATCH_NONE || !c->env->synced || latch_holds(c)) {
         return;
     }
     c->next->latch = VM_LATCH_NONE;
