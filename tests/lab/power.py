@@ -11,6 +11,7 @@ line out; the PDU and the BMCs speak it too:
     chassis HOST                                  -> on | off      the machine: off also when it shut down by itself
     link HOST NIC up|down                         -> ok            nic0 nic1 LAN, nic2 nic3 storage, nic4 the lab's way in
     start NAME / stop NAME                        -> ok            tgtd, pdu, bmcN
+    chap OURS PASSWORD THEIRS PASSWORD            -> ok            the target's accounts from now on
 """
 import ctypes
 import json
@@ -23,6 +24,8 @@ import subprocess
 import sys
 import time
 
+from rig import new_session
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
@@ -30,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 def with_parent():
     """In the child: end when the parent ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.setsid()
+    new_session()
 
 
 class Child:

@@ -52,6 +52,22 @@ class LabError(Exception):
     pass
 
 
+def new_session():
+    """In a child: a session of its own, with the priority of the old one (the kernel weighs sessions: sched(7), autogroup)."""
+    try:
+        with open("/proc/self/autogroup", encoding="ascii") as f:
+            nice = f.read().split()[-1]
+    except (OSError, IndexError):
+        nice = "0"
+    os.setsid()
+    if nice != "0":
+        try:
+            with open("/proc/self/autogroup", "w", encoding="ascii") as f:
+                f.write(nice)
+        except OSError:
+            pass  # slower, not wrong
+
+
 def ip(*args, check=True):
     p = subprocess.run(["ip"] + list(args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, text=True, check=False)
@@ -165,7 +181,7 @@ class Rig:
     def start_power(self):
         with open(self.path("power.log"), "ab") as log:
             p = subprocess.Popen(["ip", "netns", "exec", self.ns, sys.executable, os.path.join(HERE, "power.py"), self.run],
-                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=new_session)
         with open(self.path("power.pid"), "w", encoding="ascii") as f:
             f.write("%d\n" % p.pid)
         end = time.monotonic() + 30

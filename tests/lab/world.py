@@ -261,7 +261,8 @@ watchdog-socket = /run/picket/watchdog.sock
         timing = {"heartbeat": "%ds" % (HEARTBEAT_S * self.slow), "hostTimeout": "%ds" % self.lease_s()}
         if self.book:
             with open(os.path.join(labrig.HERE, "book.yaml"), encoding="utf-8") as f:
-                return f.read().replace("heartbeat: 5s, hostTimeout: 60s", "heartbeat: %(heartbeat)s, hostTimeout: %(hostTimeout)s" % timing)
+                text = f.read().replace("heartbeat: 5s, hostTimeout: 60s", "heartbeat: %(heartbeat)s, hostTimeout: %(hostTimeout)s" % timing)
+            return text.replace("commitTimeout: 50s", "commitTimeout: %ds" % (50 * self.slow))
         return objects(timing, self.hosts, self.fencing, self.guests, self.settings.get("luns", 1),
                        self.settings.get("storage", "mapped") != "mapped", links=self.links, chap=self.settings.get("chap"))
 
