@@ -10,7 +10,7 @@
 #define ADDRESS_MAX 128U
 #define DIAL_MS 10000U
 #define AGAIN_MIN_MS 500U
-#define AGAIN_MAX_MS 30000U
+#define AGAIN_MAX_MS 10000U
 
 /* Connections that wait for somebody to ask.  One that was taken is followed by another at once. */
 

@@ -135,6 +135,7 @@ struct drv_result {
     bool ready;            /* DRV_APPLY: the object is in effect on this host */
     const char *reason;
     const char *message;
+    bool active_told;     /* DRV_ENUM_VOLUMES failed, but events told of each that is active */
     bool changed;         /* DRV_APPLY: something was done: what stands on it should look again */
     bool cut_off;         /* DRV_APPLY: its disks were taken away from this host: reset it */
     bool lock_needed;     /* DRV_APPLY: again under the object's lock (job->token) */

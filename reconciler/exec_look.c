@@ -34,6 +34,9 @@ static void finish(struct vmx *x)
     if (x->look_failed) {
         (void)err_set(&err, ERR_DRIVER, "domains or volumes of this host cannot be listed");
         x->look_due_ms = vmx_now(x) + 1000;
+        /* Disks that cannot be read shall not keep an agent from its lease: it knows all that runs
+         * and all that is active, and of the rest that it does not know it. */
+        x->looked = x->looked || (!x->look_doms_failed && x->look_active_told);
     } else {
         x->looked = true;
         x->look_due_ms = vmx_now(x) + (x->look_again ? 0 : x->opts.look_period_ms);
@@ -63,6 +66,8 @@ static void look_done(struct drv_job *job, const struct err *err)
         lg_warn("exec", "op=%s code=%s err=\"%s\"", drv_op_name(job->op), err_name(err->code),
                 err->msg);
         x->look_failed = true;
+        x->look_doms_failed = x->look_doms_failed || job->op == DRV_ENUM_DOMAINS;
+        x->look_active_told = x->look_active_told || job->result.active_told;
     } else if (job->op == DRV_ENUM_DOMAINS) {
         obs_enum_domains(x->obs, x->look_stamp, job->result.domains, job->result.n_domains,
                          vmx_now(x));
@@ -87,7 +92,7 @@ void vmx_look_start(struct vmx *x)
     CHECK(x->looking == 0);
     x->looking = 2;
     x->look_until_ms = job.deadline_ms;
-    x->look_failed = false;
+    x->look_failed = x->look_doms_failed = x->look_active_told = false;
     x->look_again = false;
     x->look_stamp = obs_enum_begin(x->obs);
     x->look_doms = job;

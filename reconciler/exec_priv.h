@@ -93,7 +93,7 @@ struct vmx {
     struct drv_job look_doms, look_vols;
     unsigned looking; /* jobs of the enumeration in flight */
     bool look_again;
-    bool look_failed;
+    bool look_failed, look_doms_failed, look_active_told;
     uint64_t look_stamp;
     uint64_t look_due_ms;
     uint64_t look_until_ms; /* aborted then; 0: it was */

@@ -8,12 +8,14 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "storage/cmd_exec.h"
+#include "storage/dm_codec.h"
 #include "storage/lvm_cmd_codec.h"
 #include "storage/lvm_codec.h"
 
 #define HOST_LVM_MAGIC 0x686c766dU
 #define COMMANDS_MAX 16
 #define DARK_MAX 64
+#define DM_MS 3000U    /* kept back for the look at device-mapper, which touches no disk */
 #define ENUM_MS 30000U /* an enumeration without a deadline of its own */
 
 struct host_lvm {
@@ -41,6 +43,7 @@ struct lvm_call {
     bool failed;
     char *dark[DARK_MAX]; /* maps that are told to fail first */
     size_t n_dark, dark_at;
+    bool dm; /* lvs has failed (err): now what device-mapper says */
 };
 
 static struct host_lvm *host(struct xen_storage *s)
@@ -126,6 +129,37 @@ static enum vol_state state_of(enum lvm_tri active)
     CHECK_UNREACHABLE();
 }
 
+/* LVM could not read its disks; device-mapper needs none to tell what is active.  The list is no
+ * list then (what is not active may exist or not), but nobody has to be without what is known. */
+static void tell_active(struct host_lvm *h, const struct cmd_result *r, struct drv_job *job)
+{
+    struct dm_devices devices;
+    struct arena a = { 0 };
+    const char *group, *volume;
+    struct err err;
+
+    if (cmd_result_err(r, &err) != 0 || dm_parse(r->out, r->out_len, &a, &devices, &err) != 0) {
+        lg_warn("storage", "err=\"%s\"", err.msg);
+        arena_done(&a);
+        return;
+    }
+    for (size_t i = 0; i < devices.n && h->storage.on_event != NULL; i++) {
+        struct drv_volume v = { .state = VOL_ACTIVE, .open = devices.list[i].open > 0 };
+        struct drv_event ev = { .kind = DRV_EV_VOLUME, .volume = &v };
+
+        if (dm_lvm_name(&devices.list[i], &a, &group, &volume)) {
+            v.group = mem_strdup(group);
+            v.name = mem_strdup(volume);
+            h->storage.on_event(h->storage.on_event_data, &ev);
+            drv_volume_done(&v);
+        }
+    }
+    job->result.active_told = true;
+    arena_done(&a);
+}
+
+static void run(struct lvm_call *c);
+
 static void listed(struct lvm_call *c, const struct cmd_result *r)
 {
     struct drv_job *job = c->job;
@@ -152,9 +186,14 @@ static void listed(struct lvm_call *c, const struct cmd_result *r)
         job->result.volumes = list;
         job->result.n_volumes = report.n_lvs;
     } else {
-        err.code = ERR_DRIVER; /* nothing was changed by looking */
+        arena_done(&a);
+        c->err = err;
+        c->err.code = ERR_DRIVER; /* nothing was changed by looking */
+        c->dm = true;
+        run(c);
+        return;
     }
-    answer(c, rc == 0 ? NULL : &err);
+    answer(c, NULL);
     for (size_t i = 0; i < report.n_lvs && list != NULL; i++) {
         drv_volume_done(&list[i]);
     }
@@ -164,8 +203,6 @@ static void listed(struct lvm_call *c, const struct cmd_result *r)
 
 /* --- changing ----------------------------------------------------------------------------------
  */
-
-static void run(struct lvm_call *c);
 
 static void on_command(void *ctx, const struct cmd_result *r)
 {
@@ -180,6 +217,12 @@ static void on_command(void *ctx, const struct cmd_result *r)
         }
         c->dark_at++;
         run(c);
+        return;
+    }
+    if (c->dm) {
+        err = c->err;
+        tell_active(c->h, r, c->job);
+        answer(c, &err);
         return;
     }
     if (c->job->op == DRV_ENUM_VOLUMES) {
@@ -227,7 +270,7 @@ static int command(const struct lvm_call *c, struct arena *a, const char *const 
     struct lvm_cmd cmd = { .group = job->group, .volume = job->volume };
 
     if (job->op == DRV_ENUM_VOLUMES) {
-        *ret = lvm_look_argv(LVM_LOOK_LVS, a);
+        *ret = lvm_look_argv(c->dm ? LVM_LOOK_DM : LVM_LOOK_LVS, a);
         return 0;
     }
     step.kind = step_of(job);
@@ -251,25 +294,38 @@ static const char *const *elsewhere(const struct host_lvm *h, const char *const 
     return v;
 }
 
+/* For the next command.  A look that is cut short shall still ask device-mapper in its time. */
+static uint64_t time_for(const struct lvm_call *c, uint64_t now)
+{
+    uint64_t until = c->job->deadline_ms;
+    uint64_t left = until == 0 ? ENUM_MS : until > now ? until - now : 1;
+
+    if (c->dm) {
+        return left < DM_MS ? DM_MS : left;
+    }
+    return c->job->op == DRV_ENUM_VOLUMES && left > 2U * DM_MS ? left - DM_MS : left;
+}
+
 /* The next command of the call. */
 static void run(struct lvm_call *c)
 {
     struct host_lvm *h = c->h;
     const struct drv_job *job = c->job;
-    uint64_t now = clock_now_ms();
     const char *const *argv = NULL;
     struct cmd_spec spec;
     struct arena a = { 0 };
-    int rc = h->closing ? err_set(&c->err, ERR_CANCELED, "the driver is being closed")
-                        : check_gate(h, job, &c->err);
+    struct err started = { 0 };
+    int rc = h->closing ? err_set(&started, ERR_CANCELED, "the driver is being closed")
+                        : check_gate(h, job, &started);
 
-    rc = rc == 0 ? command(c, &a, &argv, &c->err) : rc;
+    rc = rc == 0 ? command(c, &a, &argv, &started) : rc;
     if (rc == 0) {
         spec = (struct cmd_spec){ .argv = h->programs != NULL ? elsewhere(h, argv, &a) : argv,
-                                  .timeout_ms = job->deadline_ms == 0    ? ENUM_MS
-                                                : job->deadline_ms > now ? job->deadline_ms - now
-                                                                         : 1 };
-        rc = cmd_start(h->runner, &spec, on_command, c, &c->cmd, &c->err);
+                                  .timeout_ms = time_for(c, clock_now_ms()) };
+        rc = cmd_start(h->runner, &spec, on_command, c, &c->cmd, &started);
+    }
+    if (rc != 0 && !c->dm) { /* else lvs' own reason is the one to tell */
+        c->err = started;
     }
     if (rc != 0) {
         c->failed = true;

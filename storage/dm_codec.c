@@ -100,3 +100,34 @@ const struct dm_device *dm_find(const struct dm_devices *d, const char *uuid)
     }
     return NULL;
 }
+
+/* LVM's mapping is "GROUP-VOLUME", a dash in a name being doubled, and its uuid "LVM-" and twice 32
+ * characters; what LVM keeps below a volume has a suffix to both (lib/misc/lvm-string.c). */
+#define LVM_UUID_LEN (4 + 64)
+
+bool dm_lvm_name(const struct dm_device *d, struct arena *a, const char **ret_group,
+                 const char **ret_volume)
+{
+    char *group = arena_strdup(a, d->name);
+    char *volume = NULL, *to = group;
+
+    if (!str_starts(d->uuid, "LVM-") || strlen(d->uuid) != LVM_UUID_LEN) {
+        return false;
+    }
+    for (const char *p = d->name; *p != '\0'; p++) {
+        if (p[0] == '-' && p[1] != '-') {
+            if (volume != NULL) {
+                return false;
+            }
+            *to++ = '\0';
+            volume = to;
+            continue;
+        }
+        p += p[0] == '-' ? 1 : 0;
+        *to++ = *p;
+    }
+    *to = '\0';
+    *ret_group = group;
+    *ret_volume = volume;
+    return volume != NULL && group[0] != '\0' && volume[0] != '\0';
+}

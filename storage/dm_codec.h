@@ -35,6 +35,9 @@ struct dm_devices {
 /* ERR_CORRUPT: not such a list. "No devices found" is the empty list. */
 int dm_parse(const char *text, size_t len, struct arena *a, struct dm_devices *ret,
              struct err *err) ERR_USED;
+/* The group and the volume whose mapping this is; false: it is none, or one below a volume. */
+bool dm_lvm_name(const struct dm_device *d, struct arena *a, const char **ret_group,
+                 const char **ret_volume);
 /* By uuid; NULL when there is none. */
 const struct dm_device *dm_find(const struct dm_devices *d, const char *uuid);
 

@@ -17,7 +17,8 @@
 
 #define SESSIONS_MAX 256U
 #define WAITERS_MAX 4096U
-#define WAITERS_OF_HOST 2U
+#define WAITERS_OF_HOST                                                                            \
+    (LINKS_MAX + 1U)     /* one over each link, and one that is gone without a word */
 #define AGENT_MS 5000U   /* for the agent's connection to be there */
 #define ANSWER_MS 10000U /* for its answer */
 

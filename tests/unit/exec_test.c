@@ -250,6 +250,37 @@ static void agent_killed_and_back(void **state)
     world_done(&w);
 }
 
+/* Disks that cannot be read (no list of the volumes) do not keep a new agent from looking round:
+ * what runs and what is active it knows.  What it does not know it does not touch. */
+static void agent_back_without_its_disks(void **state)
+{
+    struct world w;
+    uint64_t token;
+
+    (void)state;
+    world_init(&w, 6);
+    put_volume(&w, "v1");
+    put_volume(&w, "v2");
+    put_vm(&w, "vm1", "v1", &(struct vm_opts){ .host = "node1" });
+    until(&w, 3000, 0, "vm1");
+    run_for(&w, 500);
+    token = sim_drv_token(w.hosts[0].drv, "vm1");
+    agent_kill(&w.hosts[0]);
+    sim_drv_fault(w.hosts[0].drv, DRV_ENUM_VOLUMES, SIM_FAULT_FAIL, 1000);
+    agent_start_sim(&w.hosts[0]);
+    run_for(&w, 2000);
+    assert_true(vmx_looked(w.hosts[0].x));
+    put_vm(&w, "vm2", "v2", &(struct vm_opts){ .host = "node1" });
+    run_for(&w, 3000);
+    assert_true(runs_on(&w, 0, "vm1"));
+    assert_int_equal(sim_drv_token(w.hosts[0].drv, "vm1"), token);
+    assert_true(sim_drv_active(w.hosts[0].drv, "vg", "v1"));
+    assert_false(runs_on(&w, 0, "vm2")); /* whether v2 exists is not known */
+    sim_drv_fault(w.hosts[0].drv, DRV_ENUM_VOLUMES, SIM_FAULT_NONE, 0);
+    until(&w, 8000, 0, "vm2");
+    world_done(&w);
+}
+
 /* The agent dies between the destroy of a rebooting guest and its start (S24). */
 static void agent_killed_in_reboot(void **state)
 {
@@ -570,6 +601,7 @@ int main(void)
         cmocka_unit_test(guest_ends),
         cmocka_unit_test(hidden_domain_is_not_started_twice),
         cmocka_unit_test(agent_killed_and_back),
+        cmocka_unit_test(agent_back_without_its_disks),
         cmocka_unit_test(agent_killed_in_reboot),
         cmocka_unit_test(lease_runs_out),
         cmocka_unit_test(hanging_start_when_lease_ends),

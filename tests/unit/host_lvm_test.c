@@ -265,12 +265,74 @@ static void a_hung_look_holds_up_nobody(void **state)
     assert_non_null(strstr(b->msg, "lvm"));
 }
 
+static unsigned told;
+
+static void on_told(void *data, const struct drv_event *ev)
+{
+    (void)data;
+    assert_int_equal(ev->kind, DRV_EV_VOLUME);
+    assert_int_equal(ev->volume->state, VOL_ACTIVE);
+    if (str_eq(ev->volume->group, "vg-a") && str_eq(ev->volume->name, "v1")) {
+        assert_true(ev->volume->open);
+        told |= 1;
+    } else {
+        assert_string_equal(ev->volume->group, "vg0");
+        assert_string_equal(ev->volume->name, "web-root");
+        assert_false(ev->volume->open);
+        told |= 2;
+    }
+}
+
+/* LVM that cannot read its disks, or hangs with them: what is active is told by device-mapper. */
+static void a_failed_look_tells_what_is_active(void **state)
+{
+#define U64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    struct bench *b = *state;
+    char *text;
+
+    told = 0;
+    b->s->on_event = on_told;
+    script(b, "dmsetup",
+           "echo 'LVM-" U64 "|253|0|1|Active|Writeable|Live|vg--a-v1'\n"
+           "echo 'LVM-" U64 "|253|1|0|Active|Writeable|Live|vg0-web--root'\n"
+           "echo 'LVM-" U64 "-real|253|2|1|Active|Writeable|Live|vg0-web--root-real'\n"
+           "echo 'mpath-3600|253|3|1|Active|Writeable|Live|3600'");
+    script(b, "lvm", "echo 'read failed' >&2; exit 5");
+    run(b, DRV_ENUM_VOLUMES, false, 0);
+    assert_int_equal(b->code, ERR_DRIVER);
+    assert_non_null(strstr(b->msg, "read failed"));
+    assert_int_equal(told, 3);
+    assert_true(b->job.result.active_told);
+    assert_int_equal(b->job.result.n_volumes, 0);
+    told = 0;
+    script(b, "lvm", "exec sleep 100");
+    submit(b, DRV_ENUM_VOLUMES, false, 0, 7000);
+    while (b->calls == 0) {
+        (void)uv_run(&b->loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(told, 3);
+    told = 0; /* and when that fails too, nothing is claimed */
+    script(b, "lvm", "exit 5");
+    script(b, "dmsetup", "exit 1");
+    run(b, DRV_ENUM_VOLUMES, false, 0);
+    assert_int_equal(b->code, ERR_DRIVER);
+    assert_int_equal(told, 0);
+    assert_false(b->job.result.active_told);
+    text = taken(b);
+    assert_non_null(strstr(text, "dmsetup info"));
+    free(text);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(grows),       TEST(waits_for_its_reservations),  TEST(dark_maps_fail_first),
-        TEST(last_resort), TEST(a_hung_look_holds_up_nobody),
+        TEST(grows),
+        TEST(waits_for_its_reservations),
+        TEST(dark_maps_fail_first),
+        TEST(last_resort),
+        TEST(a_hung_look_holds_up_nobody),
+        TEST(a_failed_look_tells_what_is_active),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
