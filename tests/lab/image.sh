@@ -207,6 +207,8 @@ root_disk() {
     cp u/usr/sbin/fence_ipmilan u/usr/sbin/fence_apc_snmp "$r/usr/sbin/"
     mkdir -p "$r/guest" "$r/lab" "$r/proc/xen" "$r/mnt/share" "$r/data"
     cp "$new/domu-vmlinux" "$new/domu-initrd.gz" "$r/guest/"
+    # The device model of an HVM guest takes nothing but the packed one.
+    cp "c/boot/vmlinuz-$cloud_version" "$r/guest/domu-vmlinuz"
     install -m 755 "$here/node/init" "$r/lab/init"
     configure "$r"
     mke2fs -q -t ext4 -O '^has_journal,^metadata_csum' -E lazy_itable_init=1,nodiscard -m 0 -d "$r" \

@@ -428,11 +428,11 @@ spec:
   memory: %s
   migration: {timeout: 30m}
   boot:
-    kernel: /guest/domu-vmlinux
+    kernel: /guest/%s
     ramdisk: /guest/domu-initrd.gz
     args: console=hvc0 quiet lab.name=%s lab.ip=10.77.0.%d/24
   disks: [{name: root, volume: %s, target: xvda}]
-  nics: [%s]%s""" % (name, virt, memory, name, 100 + number, name, "{bridge: br0}" if number == 1 else "", "".join("\n  " + m for m in more.split("\n") if m))]
+  nics: [%s]%s""" % (name, virt, memory, "domu-vmlinuz" if virt == "HVM" else "domu-vmlinux", name, 100 + number, name, "{bridge: br0}" if number == 1 else "", "".join("\n  " + m for m in more.split("\n") if m))]
 
 
 def host(n, fencing, links=1):

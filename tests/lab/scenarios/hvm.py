@@ -6,7 +6,7 @@ SETUP = {"hosts": 1, "guests": (("h1", "HVM"),), "packages": "qemu-system-xen", 
 
 
 def models(w):
-    return w.rig.sh(1, "pgrep -f 'qemu-system-i386.*-xen-domid' || true").split()
+    return w.rig.sh(1, "pgrep -f 'qemu-system-i386.*[-]xen-domid' || true").split()
 
 
 def run(w):
