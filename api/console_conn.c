@@ -60,7 +60,7 @@ void console_conn_close(struct console_conn *c)
     c->closing = true;
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
     uv_close((uv_handle_t *)&c->turn, on_handle_closed);
-    stream_close(c->stream, !c->ended);
+    stream_close(c->stream, true); /* what was said before it broke the protocol is still heard */
 }
 
 static void conn_end(struct console_conn *c, const struct err *err)
