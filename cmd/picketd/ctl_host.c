@@ -136,6 +136,13 @@ static bool on_hosts(const struct kind *k)
     return false;
 }
 
+/* Kinds that can be declared, but that nothing on the hosts handles yet. */
+static bool on_no_host(const struct kind *k)
+{
+    return str_eq(k->name, "ReplicatedVolume") || str_eq(k->name, "ISCSIExport") ||
+           str_eq(k->name, "VirtualIP");
+}
+
 /* What the hosts report of one object, in a condition's words. */
 struct realised {
     size_t ready, hosts;
@@ -175,6 +182,14 @@ static void ref_condition(struct pass *p, const struct ctl_obj *o, const char *m
     if (*missing != 0) {
         message = arena_printf(&p->a, "waits for %s, which does not exist (yet)", missing);
         (void)cond_set(next, "Ready", "False", "ReferenceNotFound", message, p->wall_ms);
+        return;
+    }
+    if (on_no_host(o->k)) { /* what nobody looks at is not well (C25) */
+        message = arena_printf(&p->a,
+                               "this version of Picket does nothing for a %s: it is only "
+                               "declared",
+                               o->k->name);
+        (void)cond_set(next, "Ready", "False", "NotSupported", message, p->wall_ms);
         return;
     }
     if (!on_hosts(o->k)) {
