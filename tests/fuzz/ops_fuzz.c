@@ -91,8 +91,8 @@ static bool wanted(const char *method, const char *target)
 {
     return (str_eq(method, "POST") || str_eq(method, "PUT") || str_eq(method, "PATCH") ||
             str_eq(method, "DELETE")) &&
-           strstr(target, "native") == NULL && strstr(target, "watch") == NULL &&
-           strstr(target, "backup") == NULL;
+           strstr(target, "native") == NULL && strstr(target, "console") == NULL &&
+           strstr(target, "watch") == NULL && strstr(target, "backup") == NULL;
 }
 
 static void check_answer(const char *target, const struct answer *a)

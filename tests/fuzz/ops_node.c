@@ -20,6 +20,7 @@
 #include "cmd/picketd/rawlease.h"
 #include "cmd/picketd/upkeep.h"
 #include "cmd/picketd/world.h"
+#include "raft/rep_offline.h"
 
 #define CLUSTER "5a8d43e1-0e1a-4d2c-8d0f-1f2a3b4c5d6e"
 #define TERM 3U
@@ -382,10 +383,19 @@ void rep_hint(struct rep *r, uint64_t id, const char *addresses)
     (void)addresses;
 }
 
-int rep_backup_write(struct rep *r, const struct rep_backup_out *out, struct err *err)
+int rep_backup_write(const char *dir, const char *name, const struct rep_peer_info *members,
+                     size_t n_members, uint64_t index, uint64_t term,
+                     int (*fill)(void *ctx, struct rep_sink *sink, struct err *err), void *ctx,
+                     struct err *err)
 {
-    (void)r;
-    (void)out;
+    (void)dir;
+    (void)name;
+    (void)members;
+    (void)n_members;
+    (void)index;
+    (void)term;
+    (void)fill;
+    (void)ctx;
     return err_set(err, ERR_UNSUPPORTED, "not here");
 }
 
@@ -479,15 +489,15 @@ static void remove_pki(void)
 
 void ops_pki(void)
 {
+    char dir[] = "/tmp/picket-ops-fuzz-XXXXXX";
     struct err err;
 
     if (tls_ca[0] != 0) {
         return;
     }
-    (void)str_copy(tls_ca, sizeof(tls_ca), "/tmp/picket-ops-fuzz-XXXXXX");
-    CHECK(mkdtemp(tls_ca) != NULL);
-    CHECK(pki_make_ca(tls_ca, CLUSTER, &err) == 0);
-    (void)strcat(tls_ca, "/ca.crt");
+    CHECK(mkdtemp(dir) != NULL);
+    CHECK(pki_make_ca(dir, CLUSTER, &err) == 0);
+    (void)snprintf(tls_ca, sizeof(tls_ca), "%s/ca.crt", dir);
     CHECK(atexit(remove_pki) == 0);
 }
 
