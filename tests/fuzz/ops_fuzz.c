@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/manifest.h"
 #include "api/valid.h"
 #include "base/log.h"
 #include "base/obj.h"
