@@ -25,6 +25,7 @@
 #define SHED_PATIENCE 20u /* election timeouts of silence, then nothing is kept for a member */
 #define SHED_RETRY_MS 1000u
 #define SHED_TRIES 3u
+#define SHED_STEP 4096u /* entries freed in one step: well below a millisecond */
 
 bool rep_shed_gone(const struct raft_entry *e)
 {
@@ -140,6 +141,7 @@ void rep_shed(struct rep *r)
         return;
     }
     limit = shed_limit(r);
+    limit = limit < r->shed + SHED_STEP ? limit : r->shed + SHED_STEP;
     while (r->shed < limit && r->shed_bytes > keep && shed_together(r, r->shed + 1, limit, &n)) {
         for (size_t i = 0; i == 0 || i < n; i++) {
             const struct raft_entry *e = guard_entry(&r->raft, r->shed + 1 + i);
