@@ -330,9 +330,10 @@ static void migration_start(struct mig *m)
     const char *running = other(m);
     struct choice c;
 
-    if (running != NULL) {
-        mig_end(m, "Failed", "Busy",
-                arena_printf(&m->p->a, "migration/%s of it is under way", running));
+    if (running != NULL) { /* often that of a drain, whose source has only to tidy up */
+        mig_phase(
+            m, "Pending",
+            arena_printf(&m->p->a, "waits for migration/%s of it, which is under way", running));
         return;
     }
     if (!v->wanted) {

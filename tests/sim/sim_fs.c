@@ -48,6 +48,7 @@ int __wrap_scandir(const char *dir, struct dirent ***ret, int (*filter)(const st
 
 static struct {
     struct simfile *f; /* NULL: a folder */
+    const struct proc *owner;
     size_t at;
     bool used;
 } fds[FDS];
@@ -128,6 +129,7 @@ int __wrap_open(const char *path, int flags, ...)
         }
         fds[fd].f = (flags & O_TRUNC) != 0 || i == m->n_files ? make(m, path) : m->files[i];
     }
+    fds[fd].owner = sim_world->cur;
     fds[fd].used = true;
     return FD_BASE + (int)fd;
 }
@@ -366,6 +368,13 @@ void simfs_put(struct machine *m, const char *path, const char *text)
 }
 
 /* A file whose name was never synced may be gone, one whose bytes were not has old ones. */
+void simfs_proc_died(const struct proc *p)
+{
+    for (size_t i = 0; i < FDS; i++) {
+        fds[i].used = fds[i].used && fds[i].owner != p;
+    }
+}
+
 void simfs_power_off(struct machine *m)
 {
     for (size_t i = 0; i < m->n_files;) {

@@ -222,6 +222,7 @@ void proc_end(struct proc *p, bool power, const char *why)
     }
     machine_hurt(m);
     sim_net_proc_died(p);
+    simfs_proc_died(p);
     if (p->kind == PROC_PICKETD) {
         sim_rep_died(p, power);
     } else if (p->kind == PROC_AGENT) {

@@ -227,6 +227,7 @@ void simdisk_free(struct simdisk *d);
 void sim_rep_died(struct proc *p, bool power);
 
 /* --- files (sim_fs.c) --- */
+void simfs_proc_died(const struct proc *p); /* what it had open is closed */
 void simfs_power_off(struct machine *m);
 void simfs_free(struct machine *m);
 void simfs_put(struct machine *m, const char *path, const char *text);

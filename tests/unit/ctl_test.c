@@ -1049,6 +1049,40 @@ static void test_parallel_migrations(void **state)
     fake_free(f);
 }
 
+/* A second one of a machine waits until the first is over: a drain's has often only to tidy up. */
+static void test_second_migration_waits(void **state)
+{
+    struct fake *f = drained_live();
+    const struct kind *k = kind_by_plural("migrations");
+    struct ctl_obj *o;
+    json_t *m, *first = NULL;
+    char *name;
+
+    (void)state;
+    for (size_t pos = 0; first == NULL && (o = ctl_next(f->n.ctl, k, &pos)) != NULL;) {
+        first = str_eq(jget_str(o->json, "status.phase", ""), "Preparing") ? json_deep_copy(o->json)
+                                                                           : NULL;
+    }
+    assert_non_null(first);
+    fake_put(f,
+             simple("Migration", "again",
+                    json_pack("{s:s, s:s}", "vm", jget_str(first, "spec.vm", ""), "to", "host1")));
+    fake_settle(f);
+    m = fake_get(f, "migrations", "again");
+    assert_string_equal(jget_str(m, "status.phase", ""), "Pending");
+    name = mem_printf("migration/%s", jget_str(first, "metadata.name", ""));
+    assert_non_null(strstr(jget_str(m, "status.message", ""), name));
+    json_decref(m);
+    jset(first, "status.phase", json_string("Succeeded"));
+    fake_put(f, first);
+    fake_settle(f);
+    m = fake_get(f, "migrations", "again");
+    assert_null(strstr(jget_str(m, "status.message", ""), name)); /* it is its turn */
+    json_decref(m);
+    free(name);
+    fake_free(f);
+}
+
 /* Those that wait do not ask placement in every pass, nor when one has left that frees no room. */
 static void test_waiting_migrations_cost_little(void **state)
 {
@@ -1094,6 +1128,7 @@ int main(void)
         cmocka_unit_test(test_user_fencing_survives_an_edit),
         cmocka_unit_test(test_user_fencing_without_device),
         cmocka_unit_test(test_parallel_migrations),
+        cmocka_unit_test(test_second_migration_waits),
         cmocka_unit_test(test_waiting_migrations_cost_little),
     };
 
