@@ -799,8 +799,12 @@ static void test_config_kubeconfig(void **state)
     api_config_free(cfg);
     assert_int_equal(api_config_load(path, "sock", &cfg, &err), 0);
     assert_string_equal(cfg->servers[0], "unix:/run/p");
-    assert_true(str_ends(cfg->servers[1], ":5")); /* "localhost" is in /etc/hosts */
-    assert_false(str_starts(cfg->servers[1], "localhost"));
+    if (access("/etc/hosts", R_OK) == 0) { /* where "localhost" is */
+        assert_true(str_ends(cfg->servers[1], ":5"));
+        assert_false(str_starts(cfg->servers[1], "localhost"));
+    } else {
+        assert_null(cfg->servers[1]);
+    }
     assert_null(cfg->tls);
     api_config_free(cfg);
     assert_int_equal(api_config_load(path, "lost", &cfg, &err), ERR_UNREACHABLE);

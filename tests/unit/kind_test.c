@@ -121,7 +121,36 @@ static void tables(void **state)
     }
 }
 
-/* A column shows something that exists. */
+/* `path` up to `end` is one of a column: ".status.size". */
+static void column_path(const struct kind *k, const char *title, const char *path, const char *end)
+{
+    const struct field *fields = str_starts(path, ".spec.") ? k->spec : k->status;
+    const char *p = strchr(path + 1, '.');
+    char step[64];
+
+    while (p != NULL && p < end) {
+        const char *next = strpbrk(p + 1, ".|");
+        const struct field *f;
+        size_t n;
+
+        next = next == NULL || next > end ? end : next;
+        n = (size_t)(next - p) - 1;
+        assert_true(n < sizeof(step));
+        memcpy(step, p + 1, n);
+        step[n] = 0;
+        p = next;
+        if (str_eq(step, "*")) {
+            continue;
+        }
+        f = field_find(fields, step);
+        if (f == NULL) {
+            fail_msg("%s: column %s: no field %s", k->name, title, step);
+        }
+        fields = f->type == F_LIST ? f->fields[0].fields : f->fields;
+    }
+}
+
+/* A column shows something that exists, or the first that does: ".status.size|.spec.size". */
 static void columns(void **state)
 {
     (void)state;
@@ -130,31 +159,15 @@ static void columns(void **state)
 
         assert_string_equal(k->columns[0].path, ".metadata.name");
         for (const struct column *c = k->columns; c->title != NULL; c++) {
-            char step[64];
-            const struct field *fields;
             const char *p = strchr(c->path, '.');
 
-            if (p == NULL || str_starts(p, ".metadata")) {
-                continue;
-            }
-            fields = str_starts(p, ".spec.") ? k->spec : k->status;
-            p = strchr(p + 1, '.');
             while (p != NULL) {
-                size_t n = strcspn(++p, ".");
-                const struct field *f;
+                const char *end = strchrnul(p, '|');
 
-                assert_true(n < sizeof(step));
-                memcpy(step, p, n);
-                step[n] = 0;
-                p = p[n] == '.' ? p + n : NULL;
-                if (str_eq(step, "*")) {
-                    continue;
+                if (!str_starts(p, ".metadata")) {
+                    column_path(k, c->title, p, end);
                 }
-                f = field_find(fields, step);
-                if (f == NULL) {
-                    fail_msg("%s: column %s: no field %s", k->name, c->title, step);
-                }
-                fields = f->type == F_LIST ? f->fields[0].fields : f->fields;
+                p = *end == '|' ? end + 1 : NULL;
             }
         }
     }

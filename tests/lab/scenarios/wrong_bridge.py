@@ -15,7 +15,7 @@ spec:
   ports: [bond0]
   stp: false
   forwardDelay: 0s
-  commitTimeout: 30s
+  commitTimeout: 20s
   perHost:
     node1: {addresses: [%s]}
     node2: {addresses: [10.77.0.12/24]}
