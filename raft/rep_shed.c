@@ -52,6 +52,13 @@ static bool shed_serves(const struct rep_peer *p, uint64_t now, uint64_t patienc
     return heard || (p->short_ms != 0 && now - p->short_ms < patience);
 }
 
+/* What the core would send to it next: while it probes, that may be an entry that the member has
+ * acknowledged, and it stays at it until it could be sent. */
+static raft_index shed_needs(const struct raft_progress *p)
+{
+    return p->next_index <= p->match_index ? p->next_index : p->match_index + 1;
+}
+
 /* Entries up to this one are needed by nobody. */
 static raft_index shed_limit(struct rep *r)
 {
@@ -63,8 +70,8 @@ static raft_index shed_limit(struct rep *r)
         const struct raft_progress *progress = rep_progress(r, p->info.id);
 
         if (progress != NULL && p->info.id != r->params.id && shed_serves(p, now, patience) &&
-            progress->match_index < limit) {
-            limit = progress->match_index;
+            shed_needs(progress) <= limit) {
+            limit = shed_needs(progress) - 1;
         }
     }
     return limit;
