@@ -90,16 +90,24 @@ class Dev:
 
     # --- faults ---
 
+    def unwedge(self, host):
+        """A host that was switched off meanwhile (fenced before its watchdog reset it) has nothing to go on with."""
+        p = self.c.dev("unwedge", host, check_rc=False)
+        if p.returncode != 0 and "is off" not in p.stderr:
+            raise engine.Wrong("picket dev unwedge %s: exit %d: %s" % (host, p.returncode, p.stderr))
+
     def fault(self, step, w):
         verb = w[0]
         if verb == "power":
             self.c.dev("power", w[2], w[1])
-        elif verb in ("reset", "wedge", "unwedge"):
+        elif verb == "unwedge":
+            self.unwedge(w[1])
+        elif verb in ("reset", "wedge"):
             self.c.dev(verb, w[1])
         elif verb == "suspend":
             self.c.dev("wedge", w[1])
             time.sleep(lang.seconds(w[3]))
-            self.c.dev("unwedge", w[1])
+            self.unwedge(w[1])
         elif verb in ("kill", "stop", "start"):
             self.c.dev(verb, w[2], PROCS[w[1]])
         elif verb in ("stall", "resume"):
