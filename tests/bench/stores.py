@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -19,16 +20,19 @@ class Failed(Exception):
 
 
 def free_ports(n):
-    """Ports that are free now; all held until all are known, so that they differ."""
-    socks = []
-    for _ in range(n):
-        s = socket.socket()
-        s.bind(("127.0.0.1", 0))
-        socks.append(s)
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
+    """Ports that are free now; all held until all are known, so that they differ.  Below the range from which the kernel
+    takes those of outgoing connections: one of them could have it when a server that was killed starts again."""
+    socks = {}
+    while len(socks) < n:
+        port, s = random.randrange(10000, 20000), socket.socket()
+        try:
+            s.bind(("127.0.0.1", port))
+            socks[port] = s
+        except OSError:
+            s.close()
+    for s in socks.values():
         s.close()
-    return ports
+    return list(socks)
 
 
 def openssl(*args):

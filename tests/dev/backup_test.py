@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,15 +14,14 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster as dev  # noqa: E402
 
+sys.path.insert(0, os.path.join(dev.ROOT, "tests", "bench"))
+import stores  # noqa: E402
+
 BOOK = os.path.join(dev.ROOT, "examples", "book-cluster.yaml")
 
 
 def free_port():
-    s = socket.socket()
-    s.bind(("127.0.0.1", 0))
-    port = s.getsockname()[1]
-    s.close()
-    return port
+    return stores.free_ports(1)[0]
 
 
 class Single:
