@@ -22,6 +22,8 @@ struct console_conn {
     size_t queued; /* unsent bytes when they were looked at last */
     uint64_t moved_ms;
     bool paused, full, reading, ended, closing;
+    bool eof; /* told when what came before it has been read */
+    struct err eof_err;
 };
 
 static void conn_free(struct console_conn *c)
@@ -148,6 +150,9 @@ static void conn_read(struct console_conn *c)
     }
     buf_consume(&c->in, at);
     c->reading = false;
+    if (c->eof && !c->paused) {
+        conn_end(c, &c->eof_err);
+    }
 }
 
 static void on_data(struct stream *s, const uint8_t *data, size_t len)
@@ -186,12 +191,14 @@ void console_conn_pause(struct console_conn *c, bool paused)
 static void on_end(struct stream *s, const struct err *err)
 {
     struct console_conn *c;
-    struct err e;
 
     OBJ_FROM(c, stream_data(s), CONSOLE_CONN_MAGIC);
-    (void)err_set(&e, ERR_UNREACHABLE, "%.300s",
+    (void)err_set(&c->eof_err, ERR_UNREACHABLE, "%.300s",
                   err == NULL ? "the connection was closed" : err->msg);
-    conn_end(c, &e);
+    c->eof = true;
+    if (!c->reading) {
+        conn_read(c);
+    }
 }
 
 static void on_drain(struct stream *s)

@@ -47,8 +47,12 @@ def dead(c, what, host, pause, go):
     incarnation = c.get("host", host)["status"]["incarnation"]
     dev.check(tokens, "nothing runs on %s" % host)
     pause()
-    c.wait("the machines of %s run again" % host,
-           lambda: all(v in runs(c) and runs(c)[v][1] > t for v, t in tokens.items()), 60)
+
+    def again():
+        now = runs(c)
+        return all(v in now and now[v][1] > t for v, t in tokens.items())
+
+    c.wait("the machines of %s run again" % host, again, 60)
     go()
     c.dev("power", host, "on", check_rc=False)
     c.wait_hosts(seconds=60)

@@ -90,6 +90,80 @@ static void terminals(void **state)
     assert_false(console_tty_ok("/dev/pts/1234567890"));
 }
 
+/* --- the end of a connection --- */
+
+struct farewell {
+    uv_loop_t loop;
+    struct listener *listener;
+    struct console_conn *conn;
+    struct err end, lost;
+};
+
+static void farewell_accept(struct listener *l, struct stream *s)
+{
+    static const struct stream_cbs none = { .on_data = NULL };
+    struct buf b = { 0 };
+    struct err err, why;
+
+    (void)l;
+    (void)err_set(&why, ERR_REFUSED, "web does not run");
+    buf_add(&b, "x", 1);
+    console_put_end(&b, &why);
+    stream_set_cbs(s, &none);
+    assert_int_equal(stream_write(s, b.data, b.len, &err), 0);
+    stream_close(s, true);
+    buf_done(&b);
+}
+
+static void farewell_frame(void *data, enum console_frame type, const uint8_t *p, size_t len)
+{
+    struct farewell *f = data;
+
+    assert_int_equal(type, CONSOLE_END);
+    console_get_end(p, len, &f->end);
+}
+
+static void farewell_lost(void *data, const struct err *err)
+{
+    ((struct farewell *)data)->lost = *err;
+}
+
+/* As after an upgrade: what follows the answer belongs to the console. */
+static void farewell_data(struct stream *s, const uint8_t *data, size_t len)
+{
+    static const struct console_conn_cbs cbs = { .on_frame = farewell_frame,
+                                                 .on_end = farewell_lost };
+    struct farewell *f = stream_data(s);
+
+    f->conn = console_conn_new(&f->loop, s, data + 1, len - 1, &cbs, f);
+}
+
+/* The reason came together with the end of the connection: it is heard all the same. */
+static void last_words(void **state)
+{
+    static const struct stream_cbs cbs = { .on_data = farewell_data };
+    struct stream_opts none = { 0 };
+    struct farewell f = { .conn = NULL };
+    struct stream *s;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(uv_loop_init(&f.loop), 0);
+    assert_int_equal(
+        listener_open(&f.loop, "127.0.0.1:0", &none, farewell_accept, &f, &f.listener, &err), 0);
+    assert_int_equal(
+        stream_connect(&f.loop, listener_address(f.listener), &none, &cbs, &f, &s, &err), 0);
+    while (f.lost.code == 0) {
+        (void)uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(f.end.code, ERR_REFUSED);
+    assert_non_null(strstr(f.end.msg, "web does not run"));
+    console_conn_close(f.conn);
+    listener_close(f.listener);
+    (void)uv_run(&f.loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&f.loop), 0);
+}
+
 /* --- the agent's side --- */
 
 #define PEOPLE 3
@@ -397,6 +471,7 @@ int main(void)
         cmocka_unit_test(frames),
         cmocka_unit_test(bad_frames),
         cmocka_unit_test(terminals),
+        cmocka_unit_test(last_words),
         T(talks),
         T(one_at_a_time),
         T(wrong_machine),
