@@ -17,6 +17,7 @@
 #include "api/http_server.h"
 #include "api/upgrade.h"
 #include "base/obj.h"
+#include "base/pki.h"
 #include "base/str.h"
 #include "reconciler/console.h"
 
@@ -138,11 +139,31 @@ static void farewell_data(struct stream *s, const uint8_t *data, size_t len)
     f->conn = console_conn_new(&f->loop, s, data + 1, len - 1, &cbs, f);
 }
 
+/* Of TLS, where the last bytes and the end come in one read. */
+static struct tls_ctx *farewell_tls(void)
+{
+    struct pki_subject s = { .role = "picket:voters", .name = "h", .cluster = "c" };
+    char dir[] = "/tmp/picket-console-XXXXXX", cmd[64], crt[64], key[64], ca[64];
+    struct tls_ctx *tls;
+    struct err err;
+
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(crt, sizeof(crt), "%s/h.crt", dir);
+    (void)snprintf(key, sizeof(key), "%s/h.key", dir);
+    (void)snprintf(ca, sizeof(ca), "%s/ca.crt", dir);
+    assert_int_equal(pki_make_ca(dir, "c", &err), 0);
+    assert_int_equal(pki_issue(dir, &s, crt, key, &err), 0);
+    assert_int_equal(tls_ctx_load(crt, key, ca, "c", &tls, &err), 0);
+    (void)snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+    assert_int_equal(system(cmd), 0);
+    return tls;
+}
+
 /* The reason came together with the end of the connection: it is heard all the same. */
 static void last_words(void **state)
 {
     static const struct stream_cbs cbs = { .on_data = farewell_data };
-    struct stream_opts none = { 0 };
+    struct stream_opts opts = { .tls = farewell_tls() };
     struct farewell f = { .conn = NULL };
     struct stream *s;
     struct err err;
@@ -150,9 +171,9 @@ static void last_words(void **state)
     (void)state;
     assert_int_equal(uv_loop_init(&f.loop), 0);
     assert_int_equal(
-        listener_open(&f.loop, "127.0.0.1:0", &none, farewell_accept, &f, &f.listener, &err), 0);
+        listener_open(&f.loop, "127.0.0.1:0", &opts, farewell_accept, &f, &f.listener, &err), 0);
     assert_int_equal(
-        stream_connect(&f.loop, listener_address(f.listener), &none, &cbs, &f, &s, &err), 0);
+        stream_connect(&f.loop, listener_address(f.listener), &opts, &cbs, &f, &s, &err), 0);
     while (f.lost.code == 0) {
         (void)uv_run(&f.loop, UV_RUN_ONCE);
     }
@@ -162,6 +183,7 @@ static void last_words(void **state)
     listener_close(f.listener);
     (void)uv_run(&f.loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&f.loop), 0);
+    tls_ctx_unref(opts.tls);
 }
 
 /* --- the agent's side --- */
