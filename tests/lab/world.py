@@ -288,6 +288,15 @@ watchdog-socket = /run/picket/watchdog.sock
         p = self.picket("get", kind, name, "-o", "json", check_rc=False)
         return json.loads(p.stdout) if p.returncode == 0 else {}
 
+    def incarnation(self, host):
+        """A member that boots may say that it knows no leader yet: asked again."""
+        for _ in range(30):
+            status = self.get("host", host).get("status")
+            if status is not None:
+                return status["incarnation"]
+            time.sleep(1)
+        raise Failed("nobody tells the incarnation of %s" % host)
+
     def items(self, kind):
         p = self.picket("get", kind, "-o", "json", check_rc=False)
         return json.loads(p.stdout)["items"] if p.returncode == 0 else []
@@ -348,12 +357,12 @@ watchdog-socket = /run/picket/watchdog.sock
     def back(self, name, seconds=400):
         """A fenced host is switched on again and is Ready under a new incarnation."""
         n = node(name)
-        inc = self.get("host", name)["status"]["incarnation"]
+        inc = self.incarnation(name)
         count = self.rig.ready_count(n)
         self.rig.power("on", name)
         self.rig.wait_ready(n, count)
         self.time.mark("%s booted again" % name)
-        self.wait("%s Ready with a new incarnation" % name, lambda: self.get("host", name)["status"]["incarnation"] > inc, seconds)
+        self.wait("%s Ready with a new incarnation" % name, lambda: self.incarnation(name) > inc, seconds)
         self.wait_hosts(seconds, [n])
 
     def on(self, vm, script, **kw):

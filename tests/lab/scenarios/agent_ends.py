@@ -22,7 +22,7 @@ def run(w):
     vm = w.names()[0]
     name = w.host_of(vm)
     host = int(name[-1])
-    inc = w.get("host", name)["status"]["incarnation"]
+    inc = w.incarnation(name)
     dom = domid(w, vm)
     old = w.rig.sh(host, "svc pid picket-agent").strip()
     w.rig.sh(host, "svc kill picket-agent")
@@ -39,6 +39,6 @@ def run(w):
     adopted(w, vm, host, old, "upgraded")
     if domid(w, vm) != dom:
         raise AssertionError("domain %s became %s" % (dom, domid(w, vm)))
-    now = w.get("host", name)["status"]["incarnation"]
+    now = w.incarnation(name)
     if now != inc:
         raise AssertionError("incarnation %s became %s: the host counts as rebooted" % (inc, now))

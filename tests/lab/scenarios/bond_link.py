@@ -13,7 +13,7 @@ def run(w):
     vm = w.names()[0]
     host = w.host_of(vm)
     n = world.node(host)
-    inc = w.get("host", host)["status"]["incarnation"]
+    inc = w.incarnation(host)
     was = active(w, n)
     nic = "nic" + was[-1]
     w.rig.power("link", host, nic, "down")
@@ -21,5 +21,5 @@ def run(w):
     w.time.mark("%s cut, %s took over" % (was, active(w, n)))
     w.still(w.names(), w.lease_s() + 10, "one link")
     world.check(w.condition("host", host, "Ready").get("status") == "True", "%s is not Ready" % host)
-    world.check(w.get("host", host)["status"]["incarnation"] == inc, "%s got a new incarnation" % host)
+    world.check(w.incarnation(host) == inc, "%s got a new incarnation" % host)
     w.rig.power("link", host, nic, "up")

@@ -21,7 +21,7 @@ def run(w):
     for n in w.rig.hosts():
         w.wait("node%d passes" % n, lambda n=n: reachable(w, "node%d" % n, "True"), 120)
     old = w.host_of(w.names()[0])
-    inc = w.get("host", old)["status"]["incarnation"]
+    inc = w.incarnation(old)
     moved = [v for v in w.names() if w.host_of(v) == old]
     was = {v: w.instance(v) for v in moved}
     fencings = len(w.items("fencings"))
@@ -38,7 +38,7 @@ def run(w):
             w.time.mark("%s (%s): %s" % (v, virt, "the same instance" if w.instance(v) == was[v] else "a new instance"))
             world.check(virt != "PVH" or w.instance(v) == was[v], "%s was started anew instead of moved live" % v)
     world.check(w.condition("host", old, "Ready").get("status") == "True", "%s is not Ready" % old)
-    world.check(w.get("host", old)["status"]["incarnation"] == inc, "%s got a new incarnation" % old)
+    world.check(w.incarnation(old) == inc, "%s got a new incarnation" % old)
     world.check(len(w.items("fencings")) == fencings, "somebody was fenced")
     for nic in ("nic0", "nic1"):
         w.rig.power("link", old, nic, "up")

@@ -24,7 +24,7 @@ def run(w):
     before, text = keys(w, other)
     world.check(len(before) >= 2 and "Write Exclusive, all registrants" in text, "hosts are not registered:\n" + text)
     w.time.mark("registered: %s" % ", ".join("%s %d times" % p for p in sorted(before.items())))
-    inc = w.get("host", old)["status"]["incarnation"]
+    inc = w.incarnation(old)
     moved = [v for v in w.names() if w.host_of(v) == old]
     was = {v: w.instance(v) for v in moved}
     count = w.rig.ready_count(n)
@@ -45,7 +45,7 @@ def run(w):
     w.time.mark("%s found its key gone and has booted again" % old)
     for nic in ("nic0", "nic1"):
         w.rig.power("link", old, nic, "up")
-    w.wait("%s registered anew" % old, lambda: w.get("host", old)["status"]["incarnation"] > inc, 300)
+    w.wait("%s registered anew" % old, lambda: w.incarnation(old) > inc, 300)
     w.wait_hosts(hosts=[n])
     w.wait("its new key is there", lambda: any(k not in left for k in keys(w, other)[0]), 180)
     w.still(w.names(), 10, "after it")

@@ -13,7 +13,7 @@ def run(w):
     host = w.host_of(vm)
     n = world.node(host)
     inst = w.instance(vm)
-    inc = w.get("host", host)["status"]["incarnation"]
+    inc = w.incarnation(host)
     for nic in ("nic2", "nic3"):
         w.rig.power("link", host, nic, "down")
     at = time.time()
@@ -30,5 +30,5 @@ def run(w):
     w.time.mark("both paths are back")
     now = w.wait_beat(vm, healed * 1000)
     w.time.mark("%s writes again after %.1f s, %s" % (vm, now[0] / 1000.0 - at, "the same instance" if now[1] == inst else "a new one"))
-    world.check(w.get("host", host)["status"]["incarnation"] == inc, "%s was reset or fenced" % host)
+    world.check(w.incarnation(host) == inc, "%s was reset or fenced" % host)
     w.wait_running(*w.names())

@@ -18,7 +18,7 @@ def run(w):
            and w.condition("host", old, "WatchdogArmed").get("status") == "True", 120)
     before = {v: w.beats()[v] for v in moved}
     count = w.rig.ready_count(n)
-    inc = w.get("host", old)["status"]["incarnation"]
+    inc = w.incarnation(old)
     at = time.time()
     for nic in ("nic0", "nic1"):
         w.rig.power("link", old, nic, "down")
@@ -34,5 +34,5 @@ def run(w):
     for nic in ("nic0", "nic1"):
         w.rig.power("link", old, nic, "up")
     w.rig.wait_ready(n, count)
-    w.wait("%s registered anew" % old, lambda: w.get("host", old)["status"]["incarnation"] > inc, 300)
+    w.wait("%s registered anew" % old, lambda: w.incarnation(old) > inc, 300)
     w.wait_hosts(hosts=[n])

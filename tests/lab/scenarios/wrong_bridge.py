@@ -28,7 +28,7 @@ def address(w):
 
 
 def run(w):
-    inc = w.get("host", "node1")["status"]["incarnation"]
+    inc = w.incarnation("node1")
     # Its leases go over the first storage network, too: with both links the change would cut nothing off.
     w.rig.power("link", "node1", "nic2", "down")
     w.wait("node1 goes on over one link", lambda: w.condition("host", "node1", "Ready").get("status") == "True", 120)
@@ -42,5 +42,5 @@ def run(w):
     w.apply(BRIDGE % "10.77.0.11/24")
     w.rig.power("link", "node1", "nic2", "up")
     w.wait_hosts()
-    world.check(w.get("host", "node1")["status"]["incarnation"] == inc, "node1 was reset")
+    world.check(w.incarnation("node1") == inc, "node1 was reset")
     w.still(w.names(), 10, "after it")
