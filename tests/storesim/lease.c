@@ -304,8 +304,8 @@ void client_lease(struct sim_client *c)
         command(c, &cmd);
         c->lease = 0;
     } else if (what == 17) {
-        c->lease = 0; /* forgotten: time ends it */
-    } else if (!nemesis_healing()) { /* then every client has to get on */
+        c->lease = 0;                              /* forgotten: time ends it */
+    } else if (!nemesis_healing()) {               /* then every client has to get on */
         c->next_at = now() + rnd(c->ttl_s * 1200); /* late with the next one */
     }
 }
